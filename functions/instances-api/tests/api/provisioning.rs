@@ -1,0 +1,162 @@
+//! Making an instance and reading it back.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{CALLBACK, World, id};
+
+fn body() -> Value {
+    json!({
+        "name": "<b>Acme</b>",
+        "element": {"key": "hubspot"},
+        "providerData": {"code": "grant-c0de"},
+        "tags": ["<i>first</i>", "second"],
+        "configuration": {
+            "event.notification.enabled": true,
+            "event.vendor.type": "webhook",
+            "event.notification.callback.url": CALLBACK,
+            "event.notification.signature.key": "s1gnature-s3cret",
+            "webhook.secret": "pr0vider-s3cret",
+            "oauth.user.refresh_token": "refr3sh-s3cret",
+            "event.vendor.account": 62515,
+            "event.objects": ["Contact", "Account"],
+            "event.poller.configuration": {"contacts": {"url": "/x"}},
+            "never.heard.of": "kept",
+            "event.notification.contract": null,
+        },
+    })
+}
+
+#[tokio::test]
+async fn an_instance_is_answered_in_the_contracts_words_and_reads_back_the_same() {
+    let world = World::new(1).await;
+    let made = world.post(&body()).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text);
+    let instance = &made.json;
+    assert!(instance["id"].as_u64().unwrap() < 1 << 31);
+    for (field, expected) in [
+        ("name", json!("Acme")),
+        ("tags", json!(["first", "second"])),
+        ("createdDate", json!("2026-09-21T14:13:20Z")),
+        ("provisionInteractions", json!([])),
+        ("valid", json!(true)),
+        ("disabled", json!(false)),
+        ("maxCacheSize", json!(0)),
+        ("cacheTimeToLive", json!(0)),
+        ("eventsEnabled", json!(true)),
+        ("traceLoggingEnabled", json!(false)),
+        ("cachingEnabled", json!(false)),
+        ("externalAuthentication", json!("none")),
+    ] {
+        assert_eq!(instance[field], expected, "{field}");
+    }
+    assert_eq!(instance["element"]["key"], "hubspot");
+    assert_eq!(instance["element"]["name"], "HubSpot");
+    assert_eq!(instance["element"]["hub"], "crm");
+    assert_eq!(instance["element"]["id"], instance["elementId"]);
+    assert!(instance["user"]["id"].is_u64() && !instance["token"].as_str().unwrap().is_empty());
+    let encoded = instance["encodedid"].as_str().unwrap();
+    assert_eq!(
+        instance["webhookUrl"],
+        format!("https://hooks.example.com/base/elements/api-v2/events/hubspot/{encoded}")
+    );
+    assert_eq!(
+        instance["configuration"],
+        json!({
+            "event.notification.enabled": "true",
+            "event.vendor.type": "webhook",
+            "event.notification.callback.url": CALLBACK,
+            "event.notification.signature.key": "********",
+            "webhook.secret": "********",
+            "oauth.user.refresh_token": "********",
+            "event.vendor.account": "62515",
+            "event.objects": "Contact,Account",
+            "event.poller.configuration": "{\"contacts\":{\"url\":\"/x\"}}",
+            "never.heard.of": "kept",
+        })
+    );
+    for path in [format!("/instances/{}", id(instance)), format!("/instances/{}/", id(instance))] {
+        let read = world.get(&path).await;
+        assert_eq!((read.status, &read.json), (StatusCode::OK, instance));
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_in_no_answer_and_nowhere_stored_in_clear() {
+    let world = World::new(2).await;
+    let made = world.post(&body()).await;
+    let instance = id(&made.json);
+    let answers = [
+        made,
+        world.get(&format!("/instances/{instance}")).await,
+        world.patch(instance, &json!({"name": "Other"})).await,
+        world
+            .patch(instance, &json!({"configuration": {"event.notification.signature.key": "whsec_n3w-s3cret"}}))
+            .await,
+    ];
+    for secret in ["s1gnature-s3cret", "pr0vider-s3cret", "refr3sh-s3cret", "grant-c0de", "n3w-s3cret"] {
+        assert!(answers.iter().all(|answer| !answer.text.contains(secret)), "{secret}");
+        assert!(!world.holds(secret), "{secret}");
+    }
+    let token = answers[0].json["token"].as_str().unwrap();
+    assert!(!world.holds(token) && world.holds("kept"));
+}
+
+#[tokio::test]
+async fn what_is_not_accepted_is_refused_by_name_and_nothing_is_made() {
+    let world = World::new(3).await;
+    let before = world.platform.steps();
+    for (change, named) in [
+        (json!({"name": null}), "name"),
+        (json!({"element": {"key": "hubspott"}}), "hubspot"),
+        (json!({"element": {}}), "element.key"),
+        (json!({"tags": "x"}), "tags"),
+        (json!({"configuration": []}), "configuration"),
+        (json!({"configuration": {"event.notification.enabled": "maybe"}}), "event.notification.enabled"),
+        (json!({"configuration": {"event.notification.callback.url": "http://192.168.0.1/"}}), "--allow-callbacks-to"),
+        (json!({"configuration": {"event.notification.callback.url": "ftp://example.com/"}}), "http"),
+        (json!({"configuration": {"event.notification.signature.key": ""}}), "event.notification.signature.key"),
+        (json!({"configuration": {"event.notification.signature.key": "********"}}), "mask"),
+        (json!({"configuration": {"event.vendor.verification": "off"}}), "signature or none"),
+        (json!({"configuration": {"event.notification.contract": "loose"}}), "extended or strict"),
+        (json!({"configuration": {"event.vendor.account": ""}}), "event.vendor.account"),
+        (json!({"configuration": {"#token": "x"}}), "token"),
+        (
+            json!({"configuration": {"event.notification.callback.url":
+                "https://hooks.example.com/base/elements/api-v2/events/hubspot/"}}),
+            "event.notification.signature.key",
+        ),
+    ] {
+        let mut body = json!({"name": "Acme", "element": {"key": "hubspot"}});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let reply = world.post(&body).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{change}");
+        assert!(reply.message().contains(named), "{change}: {}", reply.message());
+        assert_eq!(reply.json["requestId"], reply.header("elements-request-id").unwrap());
+    }
+    for bad in ["", "{", "[]", "null", "\u{0}"] {
+        let reply = world.call(&world.owner, "POST", "/instances", bad).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{bad:?}");
+    }
+    let large = world.call(&world.owner, "POST", "/instances", vec![b' '; 256 * 1024 + 1]).await;
+    assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(large.message().contains("262144"), "{}", large.message());
+    assert_eq!(world.platform.steps(), before);
+}
+
+#[tokio::test]
+async fn the_largest_configuration_that_is_accepted_can_be_stored() {
+    let world = World::new(4).await;
+    let tags: Vec<String> = (0..64).map(|_| "é".repeat(255)).collect();
+    let mut configuration = serde_json::Map::new();
+    for n in 0..250 {
+        configuration.insert(format!("secret.{n:03}.password"), "x".repeat(600).into());
+    }
+    let body = json!({"name": "Acme", "element": {"key": "hubspot"}, "tags": tags, "configuration": configuration});
+    let reply = world.post(&body).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let large = json!({"configuration": {"a": "x".repeat(30_000)}});
+    assert_eq!(world.patch(id(&reply.json), &large).await.status, StatusCode::OK);
+    let larger = json!({"configuration": {"b": "x".repeat(30_000)}});
+    assert_eq!(world.patch(id(&reply.json), &larger).await.status, StatusCode::BAD_REQUEST);
+}

@@ -1,0 +1,114 @@
+//! Every setting of the local binary, documented where it is parsed: `--help` prints this page.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use secrecy::SecretString;
+use url::Url;
+
+/// Tells your app what changed in your customers' SaaS accounts.
+///
+/// Without a command, all roles run in this process: providers post their webhooks to <public-url>/elements/api-v2/events/…,
+/// and signed, batched notifications go to each instance's callback.
+#[derive(Debug, Parser)]
+#[command(name = "pollhook", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings of the server.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What the binary can do beside serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show Pollhook at work: a server, a callback and recorded webhooks, in some ten seconds.
+    ///
+    /// Starts a server with a data folder of its own (removed at the end) and a callback receiver, both on free ports of
+    /// 127.0.0.1, provisions instances over the API, posts recorded webhooks as the providers sign them, and prints each
+    /// notification as it arrives. The closing table compares what was expected with what arrived: retries, refusals,
+    /// batching, redeliveries and a shared provider account included. Exits with 1 if anything is missing or too many.
+    Demo,
+
+    /// Receive notifications and print them: a callback to try things with.
+    ///
+    /// Takes POSTs on any path of 127.0.0.1, checks both signatures, answers 200 to what is signed as it should be and 401
+    /// to what is not. The server must be started with --allow-callbacks-to 127.0.0.0/8. Colours only on a terminal, and
+    /// not where NO_COLOR is set.
+    Listen(Listen),
+}
+
+/// The settings of `listen`.
+#[derive(Debug, Clone, Args)]
+pub struct Listen {
+    /// The port of 127.0.0.1 to listen on; 0 picks a free one.
+    #[arg(long, env = "POLLHOOK_PORT", value_name = "NUMBER", default_value_t = 8081)]
+    pub port: u16,
+
+    /// The instances' event.notification.signature.key. Without it signatures are not checked.
+    #[arg(long, env = "POLLHOOK_SECRET", value_name = "KEY", hide_env_values = true)]
+    pub secret: Option<SecretString>,
+
+    /// Misbehave: answer 503 to the first so many requests of each notification, to see retries.
+    #[arg(long, env = "POLLHOOK_FAIL_FIRST", value_name = "COUNT", default_value_t = 0)]
+    pub fail_first: u32,
+}
+
+/// The settings of the server.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// The address to listen on. Port 0 picks a free one.
+    #[arg(long, env = "POLLHOOK_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// The folder of all data: the store (one file), the key that seals secrets, and the first account's credentials.
+    /// Only its owner can read it.
+    #[arg(long, env = "POLLHOOK_DATA", value_name = "FOLDER", default_value = "pollhook-data")]
+    pub data: PathBuf,
+
+    /// The URL that providers call, as they see it. Some (HubSpot's v2 and v3 signatures) sign it, so behind a proxy or
+    /// a tunnel it must be that one's. Default: http:// and the listen address.
+    #[arg(long, env = "POLLHOOK_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<Url>,
+
+    /// Addresses that callbacks may be posted to although they are private or loopback, e.g. 127.0.0.0/8. May be given
+    /// several times (in the environment: separated by commas). Without it such callbacks are refused.
+    #[arg(long, env = "POLLHOOK_ALLOW_CALLBACKS_TO", value_name = "CIDR", value_delimiter = ',')]
+    pub allow_callbacks_to: Vec<IpNet>,
+
+    /// What to log: error, warn, info, debug or trace, also by module, e.g. "info,pollhook_dispatcher=debug".
+    #[arg(long, env = "POLLHOOK_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_an_environment_twin_that_help_names() {
+        Cli::command().debug_assert();
+        let listen = Listen::augment_args(clap::Command::new("listen"));
+        let serve = Serve::augment_args(clap::Command::new("serve"));
+        for (mut command, flag) in [listen, serve].iter().flat_map(|c| c.get_arguments().map(|f| (c.clone(), f))) {
+            let help = command.render_long_help().to_string();
+            let twin = format!("POLLHOOK_{}", flag.get_id().as_str().to_uppercase());
+            assert_eq!(flag.get_env().and_then(|e| e.to_str()), Some(twin.as_str()));
+            assert!(help.contains(&twin), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_neither_shown_nor_kept_from_being_given() {
+        let cli = Cli::try_parse_from(["pollhook", "listen", "--secret", "topsecret"]).unwrap();
+        assert!(!format!("{cli:?}").contains("topsecret"));
+        assert!(matches!(cli.command, Some(Command::Listen(Listen { port: 8081, secret: Some(_), fail_first: 0 }))));
+        assert!(Cli::try_parse_from(["pollhook", "--data", "x", "demo"]).is_err());
+    }
+}

@@ -1,0 +1,321 @@
+//! `pollhook demo`: everything at work, and checked.
+//!
+//! *Promise.* The server is the real one, reached over real sockets; webhooks are signed as the providers sign them. What
+//! is shown at the end is what arrived: anything missing or too many is named, and the exit code is 1 then. Nothing is
+//! left behind, also when something fails.
+//!
+//! *Flow.* [`scenarios`] says what is sent and what must come of it; [`provider`] provisions and sends; the receiver of
+//! `listen` takes what arrives; [`ledger`] compares; [`table`] shows. Waiting is for what is expected, up to a deadline.
+//! Whether something arrives that should not can only be seen while the demo runs: the longest expected wait (a retry,
+//! some five seconds) leaves time for it, and the server finishes what is at work before the account is closed.
+
+mod ledger;
+mod provider;
+mod scenarios;
+mod table;
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use events::{InstanceId, SignatureKey};
+use ipnet::{IpNet, Ipv4Net};
+use platform::{Clock as _, OsRandom, Random as _, SystemClock};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::config::Serve;
+use crate::demo::ledger::Ledger;
+use crate::demo::provider::Provider;
+use crate::demo::scenarios::{Scenario, Send};
+use crate::demo::table::Row;
+use crate::listen::arrival::Arrival;
+use crate::listen::receiver::{self, Behaviour};
+use crate::listen::{WAITING, show};
+use crate::paint::Paint;
+use crate::run::{failed, stop_signals};
+use crate::say;
+use crate::serve::{self, Running, ServeError};
+
+/// How long everything expected may take to arrive. The retry comes after 5 s ± 20 %.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why the demo did not get to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoError {
+    #[error("the folder of the demo's data cannot be made or removed: {0}")]
+    Folder(std::io::Error),
+    #[error("no port for the demo's callback: {0}")]
+    Port(std::io::Error),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("a request of the demo failed: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error("an instance was not provisioned: {0}")]
+    Provision(String),
+    #[error("a notification was not told in time")]
+    Untold,
+    #[error("a webhook could not be signed: {0}")]
+    Sign(connectors::SignError),
+    #[error("a signature key could not be made: {0}")]
+    Key(#[from] events::signature::KeyError),
+}
+
+/// Runs the demo, and removes its traces.
+pub(crate) async fn run() -> ExitCode {
+    let stop = match stop_signals() {
+        Ok(stop) => stop,
+        Err(error) => return failed(&error),
+    };
+    let folder = match tempfile::Builder::new().prefix("pollhook-demo-").tempdir() {
+        Ok(folder) => folder,
+        Err(error) => return failed(&DemoError::Folder(error)),
+    };
+    let paint = Paint::of_stdout();
+    let outcome = tokio::select! {
+        outcome = demonstrate(folder.path(), paint) => Some(outcome),
+        () = stop => None,
+    };
+    if let Err(error) = folder.close() {
+        return failed(&DemoError::Folder(error));
+    }
+    match outcome {
+        Some(Ok(true)) => ExitCode::SUCCESS,
+        Some(Ok(false)) => ExitCode::FAILURE,
+        Some(Err(error)) => failed(&error),
+        None => {
+            say!("\nStopped; nothing is left behind.");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The callback's end: one URL that works, one that fails once.
+struct Callbacks {
+    steady: SocketAddr,
+    failing: SocketAddr,
+    arrivals: mpsc::Receiver<Arrival>,
+    tasks: [JoinHandle<std::io::Result<()>>; 2],
+}
+
+impl Callbacks {
+    async fn start(key: &SignatureKey) -> Result<Self, DemoError> {
+        let (tell, arrivals) = mpsc::channel(WAITING);
+        let start = async |fail_first| {
+            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(DemoError::Port)?;
+            let address = socket.local_addr().map_err(DemoError::Port)?;
+            let behaviour = Behaviour { key: Some(key.clone()), fail_first };
+            Ok::<_, DemoError>((address, tokio::spawn(receiver::serve(socket, behaviour, tell.clone()))))
+        };
+        let ((steady, one), (failing, other)) = (start(0).await?, start(1).await?);
+        Ok(Self { steady, failing, arrivals, tasks: [one, other] })
+    }
+}
+
+impl Drop for Callbacks {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn demonstrate(folder: &std::path::Path, paint: Paint) -> Result<bool, DemoError> {
+    let began = Instant::now();
+    let scenarios = scenarios::all(SystemClock.now());
+    let (signature_key, webhook_secret) = (secret(), secret());
+    let mut callbacks = Callbacks::start(&SignatureKey::new(signature_key.as_str().into())?).await?;
+    let running = serve::start(&settings(folder)).await?;
+    let provider = Provider::new(&running.public_url, &running.authorization)?;
+    introduce(&running, &callbacks, folder, paint);
+
+    let instances = provision(&provider, &scenarios, &callbacks, &signature_key, &webhook_secret).await?;
+    say!("  instances  {} provisioned over POST /elements/api-v2/instances\n", instances.len());
+    say!("{}", paint.bold("Notifications as they arrive"));
+
+    let mut book = Book::new(&scenarios, paint);
+    let sending = send(&provider, &scenarios, &instances, &webhook_secret);
+    let (answers, ()) = tokio::join!(sending, book.keep(&mut callbacks.arrivals));
+    book.keep_rest(running, &mut callbacks.arrivals).await;
+    for Answer { scenario, status, expected } in answers {
+        match status {
+            Ok(status) => book.ledger.answered(scenario, status, expected),
+            Err(error) => book.ledger.complain(scenario, error.to_string()),
+        }
+    }
+    Ok(book.close(&scenarios, began.elapsed()))
+}
+
+/// A random key that serves as a text and, as Standard Webhooks writes keys, as base64.
+fn secret() -> String {
+    format!("whsec_{:016x}{:016x}", OsRandom.bits(), OsRandom.bits())
+}
+
+fn settings(folder: &std::path::Path) -> Serve {
+    Serve {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        data: folder.join("data"),
+        public_url: None,
+        allow_callbacks_to: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8))],
+        // The demo starts no log: its output is what is to be read.
+        log: String::new(),
+    }
+}
+
+fn introduce(running: &Running, callbacks: &Callbacks, folder: &std::path::Path, paint: Paint) {
+    say!("{}\n", paint.bold("Pollhook demo: a real server, a real callback, webhooks as the providers sign them"));
+    say!("  server     {}", running.public_url);
+    say!("  data       {} (removed at the end)", folder.display());
+    say!("  callbacks  http://{} checks both signatures", callbacks.steady);
+    say!("             http://{} does too, and answers each first attempt 503", callbacks.failing);
+}
+
+async fn provision(
+    provider: &Provider,
+    scenarios: &[Scenario],
+    callbacks: &Callbacks,
+    signature_key: &str,
+    webhook_secret: &str,
+) -> Result<HashMap<String, InstanceId>, DemoError> {
+    let mut ids = HashMap::new();
+    for instance in scenarios.iter().flat_map(|scenario| &scenario.instances) {
+        let address = if instance.fails_once { callbacks.failing } else { callbacks.steady };
+        let body = instance.body(&format!("http://{address}/callback"), signature_key, webhook_secret);
+        ids.insert(instance.name.clone(), provider.provision(&body).await?);
+    }
+    Ok(ids)
+}
+
+/// How a webhook was answered.
+struct Answer {
+    scenario: usize,
+    status: Result<u16, DemoError>,
+    expected: u16,
+}
+
+/// Sends everything, in order.
+async fn send(
+    provider: &Provider,
+    scenarios: &[Scenario],
+    instances: &HashMap<String, InstanceId>,
+    secret: &str,
+) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for (scenario, Scenario { sends, .. }) in scenarios.iter().enumerate() {
+        for Send { webhook, to, after, status: expected } in sends {
+            let id = |name: &Option<String>| name.as_ref().and_then(|name| instances.get(name)).copied();
+            let posting = async {
+                if let Some(instance) = id(after) {
+                    provider.told(instance).await?;
+                }
+                provider.post(webhook, id(to), secret).await
+            };
+            answers.push(Answer { scenario, status: posting.await, expected: *expected });
+        }
+    }
+    answers
+}
+
+/// Shows what arrives, and books it.
+struct Book {
+    ledger: Ledger,
+    /// The scenario of each instance, by its name.
+    owners: HashMap<String, usize>,
+    /// Width of the longest instance's name.
+    width: usize,
+    paint: Paint,
+}
+
+impl Book {
+    fn new(scenarios: &[Scenario], paint: Paint) -> Self {
+        let mut book = Self { ledger: Ledger::default(), owners: HashMap::new(), width: 0, paint };
+        for (number, scenario) in scenarios.iter().enumerate() {
+            book.ledger.open(scenario.expected.clone());
+            for instance in &scenario.instances {
+                book.owners.insert(instance.name.clone(), number);
+                book.width = book.width.max(instance.name.chars().count());
+            }
+        }
+        book
+    }
+
+    /// Until everything expected has arrived, or the deadline.
+    async fn keep(&mut self, arrivals: &mut mpsc::Receiver<Arrival>) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while !self.ledger.complete() {
+            match tokio::time::timeout_at(deadline, arrivals.recv()).await {
+                Ok(Some(arrival)) => self.take(&arrival),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// While the server finishes what is at work: that may still arrive, and must not be missed.
+    async fn keep_rest(&mut self, running: Running, arrivals: &mut mpsc::Receiver<Arrival>) {
+        let mut stopping = std::pin::pin!(running.stop());
+        loop {
+            tokio::select! {
+                Some(arrival) = arrivals.recv() => self.take(&arrival),
+                () = &mut stopping => break,
+            }
+        }
+        while let Ok(arrival) = arrivals.try_recv() {
+            self.take(&arrival);
+        }
+    }
+
+    fn take(&mut self, arrival: &Arrival) {
+        say!("  {}", show::line(arrival, self.width, self.paint));
+        let Some(notification) = &arrival.notification else {
+            self.ledger.complain(0, "something that is not a notification arrived".into());
+            return;
+        };
+        let message = &notification.message;
+        let owner = self.owners.get(&message.instance_name).copied();
+        match arrival.status {
+            StatusCode::OK => self.ledger.book(owner, &message.instance_name, &message.events, arrival.count),
+            StatusCode::SERVICE_UNAVAILABLE => {}
+            status => {
+                let refusal = arrival.verdicts.refusal().unwrap_or_default();
+                self.ledger.complain(owner.unwrap_or(0), format!("the callback answered {status}: {refusal}"));
+            }
+        }
+    }
+    /// Shows the table; returns whether all went as expected.
+    fn close(self, scenarios: &[Scenario], took: Duration) -> bool {
+        let row = |(number, scenario): (usize, &Scenario)| {
+            let refused = scenario.sends.iter().filter(|send| send.status == 401).count();
+            Row {
+                scenario: scenario.name.clone(),
+                sent: counted(scenario.sends.len(), "webhook"),
+                expected: outcome(scenario.expected.len(), refused),
+                arrived: outcome(self.ledger.arrived(number), self.ledger.refused(number)),
+                faults: self.ledger.faults(number),
+            }
+        };
+        let rows: Vec<Row> = scenarios.iter().enumerate().map(row).collect();
+        let wrong = rows.iter().filter(|row| !row.faults.is_empty()).count();
+        say!("\n{}\n", table::render(&rows, self.paint));
+        let seconds = took.as_secs_f64();
+        let verdict = match wrong {
+            0 => self.paint.good("All as expected"),
+            _ => self.paint.bad(&format!("{} went wrong", counted(wrong, "scenario"))),
+        };
+        say!("  {verdict}, in {seconds:.1} s");
+        wrong == 0
+    }
+}
+
+fn outcome(notifications: usize, refused: usize) -> String {
+    match (notifications, refused) {
+        (0, 0) => "nothing".into(),
+        (count, 0) => counted(count, "notification"),
+        (0, refused) => format!("{refused} refused"),
+        (count, refused) => format!("{}, {refused} refused", counted(count, "notification")),
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,88 @@
+//! What the command line asks for.
+
+use std::process::ExitCode;
+
+use secrecy::ExposeSecret as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Cli, Command, Serve};
+use crate::serve::{self, Running};
+use crate::{credentials, demo, listen, say};
+
+/// Does it, and says how it ended.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match cli.command {
+        None => runtime.block_on(serve(&cli.serve)),
+        Some(Command::Demo) => runtime.block_on(demo::run()),
+        Some(Command::Listen(settings)) => runtime.block_on(listen::run(&settings)),
+    }
+}
+
+/// Says on standard error why it did not work.
+pub(crate) fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "pollhook: {error}");
+    ExitCode::FAILURE
+}
+
+/// Sends the log to standard error.
+pub(crate) fn log_to_stderr(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.try_init().map_err(|error| error.to_string())
+}
+
+/// Catches SIGINT and SIGTERM from now on; what is returned waits for the first of them.
+pub(crate) fn stop_signals() -> Result<impl Future<Output = ()>, String> {
+    let unheard = |error| format!("cannot listen for signals: {error}");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+async fn serve(config: &Serve) -> ExitCode {
+    if let Err(error) = log_to_stderr(&config.log) {
+        return failed(&error);
+    }
+    let stop = match stop_signals() {
+        Ok(stop) => stop,
+        Err(error) => return failed(&error),
+    };
+    let running = match serve::start(config).await {
+        Ok(running) => running,
+        Err(error) => return failed(&error),
+    };
+    greet(config, &running);
+    stop.await;
+    say!("Stopping: waiting for what is at work.");
+    running.stop().await;
+    ExitCode::SUCCESS
+}
+
+fn greet(config: &Serve, running: &Running) {
+    let (url, data) = (&running.public_url, config.data.display());
+    let file = config.data.join(credentials::FILE);
+    let file = file.display();
+    say!("Pollhook listens on http://{} (data in {data}).", running.address);
+    if running.first_start {
+        say!("\nAn account was made. Its credentials, shown this once and kept in {file}:");
+        say!("  {}", running.authorization.expose_secret());
+    }
+    say!("\nProvision an instance:");
+    say!("  curl -X POST {url}/elements/api-v2/instances -H \"Authorization: $(cat {file})\" \\");
+    say!("    -d '{{\"name\": \"Acme\", \"element\": {{\"key\": \"hubspot\"}}, \"configuration\": {{");
+    say!("      \"event.vendor.account\": \"<HubSpot portal id>\", \"webhook.secret\": \"<app client secret>\",");
+    say!("      \"event.notification.callback.url\": \"https://example.com/callback\"}}}}'");
+    say!("Then have HubSpot post its webhooks to {url}/elements/api-v2/events/hubspot");
+}

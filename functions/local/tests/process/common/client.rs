@@ -1,0 +1,146 @@
+//! The customer, and the providers.
+
+use std::path::Path;
+
+use axum::http::HeaderMap;
+use connectors::{Outgoing, catalogue};
+use events::{InstanceId, Timestamp};
+use serde_json::{Value, json};
+
+use super::until;
+
+/// The secret that the providers sign with, also as Standard Webhooks writes them.
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// The key that notifications are signed with.
+pub(crate) const KEY: &str = "MySecretEventSignatureKey";
+
+/// Calls one server.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: String,
+    authorization: String,
+}
+
+impl Client {
+    /// With the credentials that the server wrote into its data folder, word for word.
+    pub(crate) fn new(url: &str, data: &Path) -> Self {
+        let authorization = std::fs::read_to_string(data.join("credentials")).unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(super::DEADLINE).build().unwrap();
+        Self { http, url: url.to_owned(), authorization }
+    }
+
+    /// The same client with other credentials.
+    pub(crate) fn authorized(&self, authorization: &str) -> Self {
+        Self { authorization: authorization.to_owned(), ..self.clone() }
+    }
+
+    /// The same client of another server.
+    pub(crate) fn at(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// GETs a path; status and body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let request = self.http.get(format!("{}{path}", self.url)).header("authorization", &self.authorization);
+        read(request.send().await.unwrap()).await
+    }
+
+    /// Asks for an instance; status and body.
+    pub(crate) async fn ask(&self, instance: &Value) -> (u16, String) {
+        let request = self.http.post(format!("{}/elements/api-v2/instances", self.url));
+        let request = request.header("authorization", &self.authorization).body(instance.to_string());
+        read(request.send().await.unwrap()).await
+    }
+
+    /// Provisions an instance of `connector` with `settings` beside the secrets.
+    pub(crate) async fn provision(&self, name: &str, connector: &str, settings: &[(&str, &str)]) -> InstanceId {
+        let mut configuration = json!({ "webhook.secret": SECRET, "event.notification.signature.key": KEY });
+        for (key, value) in settings {
+            configuration[*key] = (*value).into();
+        }
+        let instance = json!({
+            "name": name, "tags": ["tested"], "element": { "key": connector }, "configuration": configuration,
+        });
+        let (status, body) = self.ask(&instance).await;
+        assert_eq!(status, 200, "{body}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        body["id"].to_string().parse().unwrap()
+    }
+
+    /// Provisions a HubSpot instance of `portal` whose notifications go to `callback`.
+    pub(crate) async fn hubspot(&self, portal: u32, callback: &str) -> InstanceId {
+        let portal = portal.to_string();
+        let settings = [("event.vendor.account", portal.as_str()), ("event.notification.callback.url", callback)];
+        self.provision("Acme", "hubspot", &settings).await
+    }
+
+    /// Changes an instance's configuration.
+    pub(crate) async fn configure(&self, instance: InstanceId, key: &str, value: &str) {
+        let request = self.http.patch(format!("{}/elements/api-v2/instances/{instance}", self.url));
+        let body = json!({ "configuration": { key: value } }).to_string();
+        let response = request.header("authorization", &self.authorization).body(body).send().await.unwrap();
+        let (status, body) = read(response).await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    /// An instance's history, newest first.
+    pub(crate) async fn history(&self, instance: InstanceId) -> Vec<Value> {
+        let (status, body) = self.get(&format!("/elements/api-v2/instances/{instance}/events")).await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Waits until the history's only entry says `status`.
+    pub(crate) async fn stands(&self, instance: InstanceId, status: &str) -> Value {
+        let what = format!("a notification that is {status}");
+        until(&what, async || {
+            let history = self.history(instance).await;
+            history.into_iter().find(|entry| entry["status"] == status)
+        })
+        .await
+    }
+
+    /// Posts a webhook as HubSpot signs it; its status, or `None` when there was no answer.
+    pub(crate) async fn hubspot_sends(&self, body: &str) -> Option<u16> {
+        self.sends("hubspot", None, "", body).await
+    }
+
+    /// Posts a webhook as the provider signs it.
+    pub(crate) async fn sends(
+        &self,
+        connector: &str,
+        instance: Option<InstanceId>,
+        id: &str,
+        body: &str,
+    ) -> Option<u16> {
+        let mut url = format!("{}/elements/api-v2/events/{connector}", self.url);
+        if let Some(instance) = instance {
+            url = format!("{url}/{}", instance.to_path());
+        }
+        let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let at = Timestamp::from_millis(at.as_millis().try_into().unwrap());
+        let outgoing = Outgoing { method: "POST", url: &url, body: body.as_bytes(), id, at };
+        let signature = catalogue().get(connector).unwrap().sign(SECRET, &outgoing).unwrap();
+        let headers: HeaderMap = signature.into_iter().collect();
+        let sent = self.http.post(&url).headers(headers).body(body.to_owned()).send().await;
+        Some(sent.ok()?.status().as_u16())
+    }
+}
+
+async fn read(response: reqwest::Response) -> (u16, String) {
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+/// HubSpot's webhook of new contacts in `portal`.
+pub(crate) fn contact(portal: u32, objects: impl IntoIterator<Item = u64>) -> String {
+    let change = |object: u64| {
+        json!({
+            "eventId": object + 1_000_000, "subscriptionId": 25, "portalId": portal, "appId": 1_160_452,
+            "occurredAt": 1_731_612_159_499_u64, "subscriptionType": "contact.creation", "attemptNumber": 0,
+            "objectId": object, "changeSource": "CRM", "changeFlag": "NEW",
+        })
+    };
+    Value::Array(objects.into_iter().map(change).collect()).to_string()
+}

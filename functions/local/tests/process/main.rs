@@ -1,0 +1,12 @@
+//! The binary as people run it: real processes, real sockets, real files. Everything waits for conditions, with deadlines.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod commands;
+mod delivery;
+mod kill;
+mod returned;
+mod start;
+mod stop;

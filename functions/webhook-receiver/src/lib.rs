@@ -1,0 +1,96 @@
+//! The webhook receiver: what providers call.
+//!
+//! *Promise.* A webhook is answered 2xx only after its events are durable, or when there is nobody to tell them to, and
+//! then that is counted. An unverifiable webhook is refused. No request, however hostile, is stored, echoed or trusted
+//! before its signature holds.
+//!
+//! *Flow.*
+//!
+//! ```text
+//! size ─▶ body is JSON ─▶ instances by path, header, or the provider account in the body ─▶ their WEBHOOK views
+//!      ─▶ verify the raw bytes with each secret ─▶ normalise once ─▶ filter ─▶ one message per instance ─▶ queue ─▶ 200
+//! ```
+//!
+//! *Nothing is written on the way* but the queue's messages (and, for a large batch, its body, before its message): a
+//! marker written before the enqueue would turn a crash into a loss. The dispatcher drops repeats. If any instance's
+//! message could not be sent the answer is 5xx, and the provider's redelivery is harmless.
+//!
+//! *Answers.* 200: taken, or nobody to tell (counted, see [`records::refused`]). 400: not readable. 401: not signed, or
+//! with another secret; also where no secret is configured. 404: no such connector. 405: not a POST. 413: too large.
+//! 503: could not be made durable, send it again.
+//!
+//! Events that come back from a callback of our own are in [`returned`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod answer;
+mod enqueue;
+mod refusals;
+mod returned;
+mod route;
+mod routes;
+mod take;
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use platform::Platform;
+use records::RecordError;
+use records::instances::SealedSecret;
+use secrecy::SecretString;
+
+pub use answer::Answer;
+pub use refusals::RefusalCounts;
+pub use routes::router;
+
+/// Largest body taken, in bytes. Lambda's 6 MB covers the whole JSON event, the body in base64 included; less here would
+/// refuse what providers send (the largest are a few hundred KB).
+pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Path under which providers' webhooks arrive, below the public URL.
+pub const EVENTS_PATH: &str = "/elements/api-v2/events";
+
+/// How often events may come back to our own connectors before they are taken for going round in a circle.
+pub const MAX_HOPS: u8 = 3;
+
+/// Opened secrets remembered. An entry is keyed by the sealed text, which holds fresh randomness: a changed secret is
+/// another key, so what is remembered is never out of date.
+const OPENED_KEPT: u64 = 10_000;
+
+/// The role. One per process; shared by reference.
+pub struct Receiver<P> {
+    platform: Arc<P>,
+    /// What providers call, without a trailing slash: some sign the whole URL, and `Host` is the sender's to choose.
+    public_url: String,
+    refusals: RefusalCounts,
+    opened: Cache<String, SecretString>,
+}
+
+impl<P: Platform> Receiver<P> {
+    /// A receiver that providers reach at `public_url`.
+    pub fn new(platform: Arc<P>, public_url: &str) -> Self {
+        Self {
+            platform,
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            refusals: RefusalCounts::default(),
+            opened: Cache::new(OPENED_KEPT),
+        }
+    }
+
+    /// Writes down what was refused since the last time. To be called about once a second, and at the end.
+    ///
+    /// # Errors
+    /// The table's; what could not be written stays counted.
+    pub async fn flush(&self) -> Result<(), RecordError> {
+        self.refusals.flush(&*self.platform).await
+    }
+
+    async fn open(&self, sealed: SealedSecret<'_>) -> Result<SecretString, RecordError> {
+        if let Some(secret) = self.opened.get(sealed.name()) {
+            return Ok(secret);
+        }
+        let secret = sealed.open(&*self.platform).await?;
+        self.opened.insert(sealed.name().to_owned(), secret.clone());
+        Ok(secret)
+    }
+}

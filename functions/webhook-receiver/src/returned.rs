@@ -1,0 +1,150 @@
+//! Events that come back: a callback may be our own `…/events/{connectorKey}/`, the contract's way to hand one
+//! connector's events to another.
+//!
+//! Such a request carries `Pollhook-Hops`. Its body is our own notification; `message.instanceId` names the sender, whose
+//! key must verify it (the signature with a time, so that a captured one cannot be replayed for long). The events go to
+//! the instances of the URL's connector in the sender's account, narrowed by path or header. Hops travel with batch and
+//! record, and after [`MAX_HOPS`] the request is answered 2xx and recorded as a loop: so every circle ends.
+
+use connectors::Connector;
+use events::{Batch, Event, EventId, EventType, InstanceId, SignatureKey, Source, Timestamp, signature};
+use http::HeaderMap;
+use platform::Platform;
+use records::instances::{self, WebhookView};
+use records::refused::Reason;
+use serde::Deserialize;
+
+use crate::route;
+use crate::take::Incoming;
+use crate::{Answer, MAX_HOPS, Receiver};
+
+/// Marks a request as one of our own notifications.
+pub(crate) const HOPS: &str = "pollhook-hops";
+
+#[derive(Deserialize)]
+struct Returned {
+    message: ReturnedMessage,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReturnedMessage {
+    instance_id: InstanceId,
+    event_id: String,
+    events: Vec<ReturnedEvent>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReturnedEvent {
+    object_type: String,
+    object_id: String,
+    event_type: String,
+    date: Option<String>,
+}
+
+impl<P: Platform> Receiver<P> {
+    pub(crate) async fn take_returned(&self, connector: &Connector, incoming: &Incoming<'_>) -> Result<Answer, Answer> {
+        let returned: Returned = serde_json::from_slice(&incoming.body).map_err(|error| {
+            self.refuse(connector, Reason::Malformed, format!("a returned notification: {error}"));
+            Answer::Unreadable(format!("not a notification: {error}"))
+        })?;
+        let named = route::named(incoming.instance, &incoming.headers).map_err(Answer::Unreadable)?;
+        let sender = self.sender(connector, incoming, returned.message.instance_id).await?;
+        let hops = hops(&incoming.headers).ok_or_else(|| Answer::Unreadable("Pollhook-Hops is a number".into()))?;
+        if hops > MAX_HOPS {
+            self.refuse(connector, Reason::Loop, format!("from instance {}, {hops} hops", sender.instance));
+            return Ok(Answer::Taken);
+        }
+        let mut ids = instances::of_account(&*self.platform, sender.account).await?;
+        if let Some(named) = named {
+            ids.retain(|id| named.contains(id));
+        }
+        let views = instances::webhook_views(&*self.platform, &ids).await?;
+        let receivers: Vec<WebhookView> = views
+            .into_iter()
+            .flatten()
+            .filter(|view| view.connector == connector.key() && view.account == sender.account)
+            .filter(|view| !view.disabled && view.events_on)
+            .collect();
+        if receivers.is_empty() {
+            let detail = format!("returned from instance {}: no instance takes it", sender.instance);
+            self.refuse(connector, Reason::UnknownInstance, detail);
+        }
+        let now = self.platform.now();
+        let batches = receivers
+            .into_iter()
+            .filter_map(|view| {
+                let events = events(&view, &returned.message);
+                (!events.is_empty()).then(|| {
+                    let batch = Batch {
+                        instance: view.instance,
+                        connector: connector.key().to_owned(),
+                        hub: connector.hub().to_owned(),
+                        source: Source::Webhook,
+                        accepted_at: now,
+                        hops,
+                        events,
+                        raw: incoming.body.clone(),
+                    };
+                    (batch, view.group)
+                })
+            })
+            .collect();
+        self.enqueue(batches).await?;
+        Ok(Answer::Taken)
+    }
+
+    /// The instance that sent the notification, proven by its key.
+    async fn sender(
+        &self,
+        connector: &Connector,
+        incoming: &Incoming<'_>,
+        id: InstanceId,
+    ) -> Result<WebhookView, Answer> {
+        let refuse = |reason, detail: String| {
+            self.refuse(connector, reason, format!("a returned notification: {detail}"));
+            Answer::Unverified("the notification is not signed with its instance's key".into())
+        };
+        let view = instances::webhook_views(&*self.platform, &[id]).await?.into_iter().flatten().next();
+        let Some(view) = view else { return Err(refuse(Reason::UnknownInstance, format!("instance {id}"))) };
+        let Some(sealed) = view.signature_key() else {
+            return Err(refuse(Reason::NoSecret, format!("instance {id} has no signature key")));
+        };
+        let key = SignatureKey::new(self.open(sealed).await?)
+            .map_err(|error| refuse(Reason::NoSecret, format!("instance {id}: {error}")))?;
+        let header = |name: &'static str| incoming.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let verified = key.verify_standard(
+            header(signature::WEBHOOK_ID),
+            header(signature::WEBHOOK_TIMESTAMP),
+            header(signature::WEBHOOK_SIGNATURE),
+            &incoming.body,
+            self.platform.now(),
+        );
+        verified.map_err(|error| refuse(Reason::SignatureMismatch, format!("instance {id}: {error}")))?;
+        Ok(view)
+    }
+}
+
+fn hops(headers: &HeaderMap) -> Option<u8> {
+    headers.get(HOPS)?.to_str().ok()?.parse().ok()
+}
+
+fn events(view: &WebhookView, message: &ReturnedMessage) -> Vec<Event> {
+    let wanted =
+        |object_type: &str| view.objects.is_empty() || view.objects.iter().any(|w| *w == object_type.to_lowercase());
+    let numbered = message.events.iter().enumerate().filter(|(_, event)| wanted(&event.object_type));
+    numbered
+        .map(|(place, event)| {
+            // The notification's id is the same on every attempt, and so is an event's place in it.
+            let parts = [b"returned", message.event_id.as_bytes(), &place.to_be_bytes()];
+            Event {
+                id: EventId::of(view.instance, &event.object_type, &event.object_id, &parts),
+                object_type: event.object_type.clone(),
+                object_id: event.object_id.clone(),
+                event_type: EventType::from_word(&event.event_type),
+                date: event.date.as_deref().and_then(Timestamp::parse_rfc3339),
+            }
+        })
+        .collect()
+}

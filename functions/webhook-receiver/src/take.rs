@@ -1,0 +1,234 @@
+//! A provider's request, from its bytes to one batch per instance.
+
+use bytes::Bytes;
+use connectors::{Connector, Normalised, Parsed, Request, VerifyError, catalogue};
+use events::{Batch, Event, EventId, Source, Timestamp};
+use http::{HeaderMap, Method};
+use platform::Platform;
+use records::instances::WebhookView;
+use records::refused::Reason;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::route::{self, Candidates, Found};
+use crate::{Answer, Receiver};
+
+/// A request to a connector's URL.
+#[derive(Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) connector: &'a str,
+    /// The last part of the path, where it names an instance.
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) method: Method,
+    /// Path and query exactly as received.
+    pub(crate) path_and_query: &'a str,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl<P: Platform> Receiver<P> {
+    /// Takes a request, or says why not.
+    pub(crate) async fn take(&self, incoming: Incoming<'_>) -> Answer {
+        let Some(connector) = catalogue().get(incoming.connector) else {
+            return Answer::UnknownConnector(catalogue().keys().collect::<Vec<_>>().join(", "));
+        };
+        if incoming.body.len() > crate::MAX_BODY_BYTES {
+            self.refuse(connector, Reason::TooLarge, format!("{} bytes", incoming.body.len()));
+            return Answer::TooLarge;
+        }
+        if incoming.headers.contains_key(crate::returned::HOPS) {
+            return self.take_returned(connector, &incoming).await.unwrap_or_else(|answer| answer);
+        }
+        self.take_webhook(connector, &incoming).await.unwrap_or_else(|answer| answer)
+    }
+
+    /// Counts a request whose body could not be read whole.
+    pub(crate) fn refuse_unread(&self, connector: &str, answer: &Answer) {
+        let Some(connector) = catalogue().get(connector) else { return };
+        let reason = if *answer == Answer::TooLarge { Reason::TooLarge } else { Reason::Malformed };
+        self.refuse(connector, reason, answer.message().unwrap_or_default());
+    }
+
+    async fn take_webhook(&self, connector: &Connector, incoming: &Incoming<'_>) -> Result<Answer, Answer> {
+        let url = format!("{}{}", self.public_url, incoming.path_and_query);
+        let request =
+            Request { method: incoming.method.as_str(), url: &url, headers: &incoming.headers, body: &incoming.body };
+        let named = route::named(incoming.instance, &incoming.headers).map_err(|form| {
+            self.refuse(connector, Reason::UnknownInstance, form.clone());
+            Answer::Unreadable(form)
+        })?;
+        let parsed = connector.parse(&request).map_err(|error| {
+            self.refuse(connector, Reason::Malformed, error.to_string());
+            Answer::Unreadable(error.to_string())
+        })?;
+        let candidates = self.candidates(connector, &parsed, named).await?;
+        if candidates.views.is_empty() {
+            return Ok(Answer::Taken);
+        }
+        let views = self.verified(connector, &request, candidates).await?;
+        let accepted_at = self.platform.now();
+        let batches = self.batches(connector, &request, &parsed, &incoming.body, &views, accepted_at);
+        self.enqueue(batches).await?;
+        Ok(Answer::Taken)
+    }
+
+    /// The candidates that the request is proven to be for. Each has its own secret; one that does not match leaves out
+    /// its own instance, and none matching refuses the request.
+    async fn verified(
+        &self,
+        connector: &Connector,
+        request: &Request<'_>,
+        candidates: Candidates,
+    ) -> Result<Vec<WebhookView>, Answer> {
+        let now = self.platform.now();
+        let mut verified = Vec::with_capacity(candidates.views.len());
+        // Instances of one app share its secret: the body is hashed once for each secret, not once for each instance.
+        let mut tried: Vec<(SecretString, Result<(), VerifyError>)> = Vec::new();
+        let mut refused = None;
+        for view in candidates.views {
+            if view.unverified && candidates.found == Found::ByName {
+                verified.push(view);
+                continue;
+            }
+            let outcome = match view.secret(connector.secret_keys()) {
+                None => Err(VerifyError::NoSecret),
+                Some(sealed) => {
+                    let secret = self.open(sealed).await?;
+                    let known = tried.iter().find(|(s, _)| s.expose_secret() == secret.expose_secret());
+                    match known {
+                        Some((_, outcome)) => outcome.clone(),
+                        None => {
+                            let outcome = connector.verify(request, &[secret.expose_secret()], now).map(|_| ());
+                            tried.push((secret, outcome.clone()));
+                            outcome
+                        }
+                    }
+                }
+            };
+            match outcome {
+                Ok(()) => verified.push(view),
+                Err(error) => {
+                    self.refuse(connector, reason(&error), format!("instance {}: {error}", view.instance));
+                    refused = Some(error);
+                }
+            }
+        }
+        match refused {
+            Some(error) if verified.is_empty() => Err(Answer::Unverified(told(&error))),
+            _ => Ok(verified),
+        }
+    }
+
+    /// What each instance is to be told: normalised once, unless the mapping reads the instance's configuration.
+    fn batches(
+        &self,
+        connector: &Connector,
+        request: &Request<'_>,
+        parsed: &Parsed,
+        body: &Bytes,
+        views: &[WebhookView],
+        accepted_at: Timestamp,
+    ) -> Vec<(Batch, String)> {
+        let mut shared: Option<Normalised> = None;
+        let mut batches = Vec::with_capacity(views.len());
+        for view in views {
+            let own;
+            let normalised = if connector.reads_configuration() {
+                own = self.normalise(connector, request, parsed, view);
+                &own
+            } else {
+                shared.get_or_insert_with(|| self.normalise(connector, request, parsed, view))
+            };
+            let events = self.events(view, normalised);
+            if events.is_empty() {
+                if !normalised.changes.is_empty() {
+                    let types = normalised.changes.len();
+                    self.refuse(connector, Reason::Filtered, format!("instance {}: {types} changes", view.instance));
+                }
+                continue;
+            }
+            let batch = Batch {
+                instance: view.instance,
+                connector: connector.key().to_owned(),
+                hub: connector.hub().to_owned(),
+                source: Source::Webhook,
+                accepted_at,
+                hops: 0,
+                events,
+                raw: body.clone(),
+            };
+            batches.push((batch, view.group.clone()));
+        }
+        batches
+    }
+
+    fn normalise(
+        &self,
+        connector: &Connector,
+        request: &Request<'_>,
+        parsed: &Parsed,
+        view: &WebhookView,
+    ) -> Normalised {
+        let normalised = connector.normalise(request, parsed, &view.mapping);
+        for skipped in &normalised.skipped {
+            // The change may matter to somebody: it is not passed over in silence.
+            tracing::warn!(connector = connector.key(), instance = %view.instance, %skipped, "part of a webhook was skipped");
+            self.refuse(connector, Reason::Skipped, format!("instance {}: {skipped}", view.instance));
+        }
+        normalised
+    }
+
+    /// The changes that concern the instance, as its events.
+    fn events(&self, view: &WebhookView, normalised: &Normalised) -> Vec<Event> {
+        let wanted = |object_type: &str| {
+            view.objects.is_empty() || view.objects.iter().any(|wanted| *wanted == object_type.to_lowercase())
+        };
+        let concerns = |account: Option<&String>| match (account, &view.provider_account) {
+            (Some(theirs), Some(ours)) => theirs == ours,
+            _ => true,
+        };
+        let of_view = normalised.changes.iter().filter(|c| concerns(c.account.as_ref()) && wanted(&c.object_type));
+        of_view
+            .map(|change| {
+                let drawn;
+                let occurrence = match &change.occurrence {
+                    Some(named) => named.as_slice(),
+                    // The provider names no occurrence: better told twice than lost.
+                    None => {
+                        let mut bits = [0; 16];
+                        self.platform.random().fill(&mut bits);
+                        drawn = bits;
+                        &drawn
+                    }
+                };
+                let parts = [b"webhook", change.event_type.as_str().as_bytes(), occurrence];
+                Event {
+                    id: EventId::of(view.instance, &change.object_type, &change.object_id, &parts),
+                    object_type: change.object_type.clone(),
+                    object_id: change.object_id.clone(),
+                    event_type: change.event_type,
+                    date: change.date,
+                }
+            })
+            .collect()
+    }
+}
+
+fn reason(error: &VerifyError) -> Reason {
+    match error {
+        VerifyError::Unsigned | VerifyError::NoSecret | VerifyError::UnusableSecret => Reason::NoSecret,
+        VerifyError::MissingHeader(_) | VerifyError::Malformed(_) => Reason::SignatureMissing,
+        VerifyError::Stale(_) => Reason::Stale,
+        VerifyError::Mismatch => Reason::SignatureMismatch,
+    }
+}
+
+/// What the sender is told. Whether a secret is configured is not the sender's business; the operator reads it among the
+/// refusals.
+fn told(error: &VerifyError) -> String {
+    match error {
+        VerifyError::MissingHeader(_) | VerifyError::Malformed(_) | VerifyError::Stale(_) => error.to_string(),
+        VerifyError::Unsigned | VerifyError::NoSecret | VerifyError::UnusableSecret | VerifyError::Mismatch => {
+            "the request is not signed with a secret that is configured here".into()
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Connectors are data: one YAML definition per provider, and one engine that reads them.
+//!
+//! *Promise:* everything here is a pure function of its arguments. No clock (the time is passed in), no randomness, no
+//! I/O; a compiled [`Connector`] is shared freely between threads. No request, however hostile, panics or overflows the
+//! stack.
+//!
+//! *Flow* of one webhook:
+//!
+//! ```text
+//! Request ─▶ parse ─▶ Parsed ─▶ accounts ─▶ (the caller finds instances and their secrets) ─▶ verify ─▶ normalise ─▶ Change…
+//! ```
+//!
+//! What [`Connector::parse`] and [`Connector::accounts`] say is the claim of whoever sent the request; only
+//! [`Connector::verify`], over the bytes as they came, makes it the provider's.
+//!
+//! *Failure:* a body that is not JSON is [`Malformed`]; a signature that is absent, late or wrong is a [`VerifyError`]
+//! whose variant tells the operator which, and never holds the secret or the expected value; one entry of a body that
+//! the mapping cannot read becomes a [`Skipped`] beside its neighbours' changes, never a failure of the batch.
+//!
+//! The schema of a definition is [`definition`], commented there; `definitions/hubspot.yaml` is the one to read first.
+//! Mappings are jq programs, written by whoever runs Pollhook: a program is trusted, its input is not.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod catalogue;
+mod connector;
+pub mod definition;
+mod example;
+mod message;
+mod program;
+mod row;
+mod signature;
+
+use events::{EventType, Timestamp};
+
+pub use catalogue::{Catalogue, catalogue};
+pub use connector::{Connector, Normalised, Parsed};
+pub use definition::{DefinitionError, Scope};
+pub use example::{Example, ExpectedChange};
+pub use row::{SkipReason, Skipped};
+pub use signature::{Outgoing, SignError, Verified, VerifyError};
+
+/// A provider's request, as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method, in capitals.
+    pub method: &'a str,
+    /// The whole URL as the provider called it: the configured public URL, then path and query exactly as received.
+    /// Never built from `Host`, which is the sender's to choose.
+    pub url: &'a str,
+    /// The headers.
+    pub headers: &'a http::HeaderMap,
+    /// The body, byte for byte.
+    pub body: &'a [u8],
+}
+
+/// One change that a request tells of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The provider's id of the customer's account, where the body names it. `None` concerns whichever instances the
+    /// request reached by path or header.
+    pub account: Option<String>,
+    /// The contract's word for the kind of object, e.g. `contacts`; the provider's own word where there is none.
+    pub object_type: String,
+    /// The provider's id of the object, exactly as written.
+    pub object_id: String,
+    /// What happened.
+    pub event_type: EventType,
+    /// When, by the provider's clock, where the provider says so.
+    pub date: Option<Timestamp>,
+    /// What a redelivery repeats and another change does not: the fields that the definition lists, as canonical bytes
+    /// (object and event type are not among them). `None`: the provider names no occurrence.
+    pub occurrence: Option<Vec<u8>>,
+}
+
+/// Why a request's body cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not one JSON value, or nested deeper than 128 levels.
+    #[error("the body is not JSON (line {line}, column {column})")]
+    NotJson {
+        /// Where reading stopped, from 1.
+        line: usize,
+        /// Where reading stopped, from 1.
+        column: usize,
+    },
+    /// JSON, but neither an object nor an array.
+    #[error("the body is neither an object nor an array")]
+    NotAContainer,
+    /// More entries than [`Connector::MAX_ENTRIES`].
+    #[error("the body holds more than {} entries", Connector::MAX_ENTRIES)]
+    TooManyEntries,
+}

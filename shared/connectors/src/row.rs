@@ -1,0 +1,201 @@
+//! From a mapping's output to a [`Change`]; what it cannot read it names, and leaves its neighbours alone.
+
+use std::fmt;
+
+use events::{EventType, Timestamp};
+use jaq_json::{Num, Val};
+
+use crate::Change;
+
+/// An entry (or a row made of it) that became no change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skipped {
+    /// The entry's place in the body, from 0.
+    pub entry: usize,
+    /// Why.
+    pub reason: SkipReason,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {}: {}", self.entry, self.reason)
+    }
+}
+
+/// Why an entry became no change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SkipReason {
+    /// The mapping failed on it: the provider sent a shape that the definition does not know.
+    #[error("its shape is not one that the mapping knows")]
+    Mapping,
+    /// The mapping yielded something other than an array of five.
+    #[error("the mapping yielded no [objectType, objectId, eventType, date, occurrence]")]
+    Row,
+    /// It names no kind of object.
+    #[error("it names no object type")]
+    ObjectType,
+    /// It names no object.
+    #[error("it names no object id")]
+    ObjectId,
+}
+
+/// The last moment of the year 9999: later dates cannot be written as the contract writes them.
+const LAST_MS: i64 = 253_402_300_799_999;
+
+/// Reads `[objectType, objectId, eventType, date, occurrence]`.
+pub(crate) fn read(row: &Val, account: Option<&str>) -> Result<Change, SkipReason> {
+    let Val::Arr(row) = row else { return Err(SkipReason::Row) };
+    let [object_type, object_id, event_type, date, occurrence] = row.as_slice() else { return Err(SkipReason::Row) };
+    let occurrence = match occurrence {
+        Val::Null => None,
+        Val::Arr(fields) => {
+            let mut bytes = Vec::with_capacity(16 * fields.len());
+            fields.iter().for_each(|field| canonical(field, &mut bytes));
+            Some(bytes)
+        }
+        _ => return Err(SkipReason::Row),
+    };
+    Ok(Change {
+        account: account.map(String::from),
+        object_type: name(object_type).ok_or(SkipReason::ObjectType)?,
+        object_id: name(object_id).ok_or(SkipReason::ObjectId)?,
+        event_type: text(event_type).map_or(EventType::Unknown, EventType::from_word),
+        date: self::date(date),
+        occurrence,
+    })
+}
+
+fn text(value: &Val) -> Option<&str> {
+    match value {
+        Val::TStr(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+/// A name or id: text that is not empty, as it is, or a whole number, digit by digit. A number with a fraction or beyond
+/// 64 bits is none: it was rounded when it was read, and a rounded id is another object's.
+pub(crate) fn name(value: &Val) -> Option<String> {
+    match value {
+        Val::Num(Num::Int(number)) => Some(number.to_string()),
+        Val::Num(Num::BigInt(number)) => Some(number.to_string()),
+        _ => text(value).filter(|text| !text.is_empty()).map(String::from),
+    }
+}
+
+/// Milliseconds since 1970, or an RFC 3339 text. A date that cannot be read, or lies outside 1970 to 9999, is left out:
+/// the change itself is worth telling.
+fn date(value: &Val) -> Option<Timestamp> {
+    let date = match value {
+        Val::Num(Num::Int(millis)) => Timestamp::from_millis(i64::try_from(*millis).ok()?),
+        _ => Timestamp::parse_rfc3339(text(value)?)?,
+    };
+    (0..=LAST_MS).contains(&date.as_millis()).then_some(date)
+}
+
+/// Appends `value` so that no two different values (or lists of values) make the same bytes: a letter for the type, a
+/// length where there is one, the value. An object's fields are sorted, for a provider is free to reorder them.
+fn canonical(value: &Val, bytes: &mut Vec<u8>) {
+    match value {
+        Val::Null => bytes.push(b'n'),
+        Val::Bool(truth) => bytes.push(if *truth { b't' } else { b'f' }),
+        Val::Num(Num::Int(number)) => sized(b'i', number.to_string().as_bytes(), bytes),
+        Val::Num(Num::BigInt(number)) => sized(b'i', number.to_string().as_bytes(), bytes),
+        Val::Num(Num::Float(number)) => sized(b'd', &number.to_bits().to_be_bytes(), bytes),
+        Val::Num(Num::Dec(number)) => sized(b'd', number.as_bytes(), bytes),
+        Val::BStr(text) | Val::TStr(text) => sized(b's', text, bytes),
+        Val::Arr(items) => {
+            length(b'a', items.len(), bytes);
+            items.iter().for_each(|item| canonical(item, bytes));
+        }
+        Val::Obj(fields) => {
+            length(b'o', fields.len(), bytes);
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_by_key(|(key, _)| *key);
+            for (key, value) in sorted {
+                canonical(key, bytes);
+                canonical(value, bytes);
+            }
+        }
+    }
+}
+
+fn length(tag: u8, length: usize, bytes: &mut Vec<u8>) {
+    bytes.push(tag);
+    bytes.extend_from_slice(&(length as u64).to_be_bytes());
+}
+
+fn sized(tag: u8, value: &[u8], bytes: &mut Vec<u8>) {
+    length(tag, value.len(), bytes);
+    bytes.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(json: &str) -> Val {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn bytes(json: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        canonical(&value(json), &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn ids_keep_every_digit_and_a_rounded_one_is_refused() {
+        for (json, id) in [
+            ("9007199254740993", Some("9007199254740993")),
+            ("18446744073709551615", Some("18446744073709551615")),
+            ("-1", Some("-1")),
+            (r#""007""#, Some("007")),
+            ("18446744073709551616", None),
+            ("1.0", None),
+            ("1e3", None),
+            (r#""""#, None),
+            ("null", None),
+            ("true", None),
+            ("[1]", None),
+        ] {
+            assert_eq!(name(&value(json)).as_deref(), id, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_date_that_cannot_be_read_costs_the_date_not_the_change() {
+        for bad in ["-1", "1e300", "9223372036854775807", r#""yesterday""#, "{}", "253402300800000"] {
+            let row = format!(r#"["contacts", 1, "CREATED", {bad}, null]"#);
+            assert_eq!(read(&value(&row), None).unwrap().date, None, "{bad}");
+        }
+        let row = value(r#"["contacts", 1, "created", "2025-09-10T21:31:25.179851517Z", []]"#);
+        let change = read(&row, Some("33")).unwrap();
+        assert_eq!(change.date, Some(Timestamp::from_millis(1_757_539_885_179)));
+        assert_eq!(change.event_type, EventType::Created);
+        assert_eq!(change.occurrence, Some(Vec::new()));
+    }
+
+    #[test]
+    fn canonical_bytes_differ_as_the_values_do_and_only_then() {
+        let distinct = [
+            "1",
+            "\"1\"",
+            "null",
+            "[]",
+            "[null]",
+            "[[],1]",
+            "[[1]]",
+            "{}",
+            "true",
+            "false",
+            "1.5",
+            "\"\"",
+            r#"["ab","c"]"#,
+            r#"["a","bc"]"#,
+        ];
+        for (i, a) in distinct.iter().enumerate() {
+            assert!(distinct.iter().skip(i + 1).all(|b| bytes(a) != bytes(b)), "{a}");
+        }
+        assert_eq!(bytes(r#"{"a":1,"b":[2]}"#), bytes(r#"{"b":[2],"a":1}"#));
+    }
+}

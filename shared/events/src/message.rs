@@ -1,0 +1,147 @@
+//! What travels through the batches queue.
+//!
+//! Every message carries a schema version, outside the part that may change. A reader that meets a newer one gets
+//! [`Undecodable::Newer`] and must send it on unchanged: it is ours, in the middle of a deployment.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{Batch, InstanceId, NotificationId, ascii};
+
+/// The schema this code writes, and the newest it reads.
+pub const SCHEMA: u32 = 1;
+
+/// One message of the batches queue.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// Changes to tell.
+    Batch(Batch),
+    /// The same, too large for a message: the message that [`Message::Batch`] would have been is kept as a body.
+    Stored {
+        /// Whose changes.
+        instance: InstanceId,
+        /// The body's id.
+        body: String,
+    },
+    /// A further attempt at a notification whose payload is kept as a body.
+    Attempt(Attempt),
+}
+
+/// Which attempt to make. It is made only if the record counts less than (round, attempt), so that a copy sent twice
+/// dies out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Whose notification.
+    pub instance: InstanceId,
+    /// Which notification.
+    pub notification: NotificationId,
+    /// Raised by each replay; the first delivery is round 0.
+    pub round: u32,
+    /// Counts from 1 within the round.
+    pub attempt: u32,
+}
+
+/// Why a message could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecodable {
+    /// Written by a newer version of Pollhook: send it on unchanged.
+    #[error("the message has schema {0}, newer than this version reads ({SCHEMA})")]
+    Newer(u32),
+    /// Not one of our messages.
+    #[error("not a message of the batches queue: {0}")]
+    Malformed(String),
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    v: u32,
+    m: &'a Message,
+}
+
+#[derive(Deserialize)]
+struct Read<'a> {
+    v: u32,
+    #[serde(borrow)]
+    m: &'a RawValue,
+}
+
+impl Message {
+    /// The message as queue text: JSON in printable ASCII.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        // Only a map with non-text keys or a failing writer could fail here, and there is neither.
+        ascii::to_string(&Written { v: SCHEMA, m: self }).unwrap_or_default()
+    }
+
+    /// Reads queue text.
+    ///
+    /// # Errors
+    /// [`Undecodable`].
+    pub fn decode(text: &str) -> Result<Self, Undecodable> {
+        let malformed = |e: serde_json::Error| Undecodable::Malformed(e.to_string());
+        let read: Read<'_> = serde_json::from_str(text).map_err(malformed)?;
+        if read.v > SCHEMA {
+            return Err(Undecodable::Newer(read.v));
+        }
+        match serde_json::from_str(read.m.get()).map_err(malformed)? {
+            Self::Batch(batch) if batch.events.is_empty() => {
+                Err(Undecodable::Malformed("a batch without events".into()))
+            }
+            message => Ok(message),
+        }
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} round {} attempt {}", self.instance, self.notification, self.round, self.attempt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::tests::batch;
+    use crate::{Source, Timestamp};
+
+    #[test]
+    fn messages_survive_the_queue() {
+        let mut whole = batch(Source::Webhook, 3, Some(Timestamp::from_millis(1_790_000_000_001)));
+        whole.raw = bytes::Bytes::from("{\"note\":\"Zoë ☕\u{ffff}\"}");
+        whole.events[0].object_id = "é\u{ffff}".into();
+        let attempt = Attempt {
+            instance: whole.instance,
+            notification: NotificationId::of(Timestamp::from_millis(1_790_000_000_000), [&whole.events[0].id]),
+            round: 1,
+            attempt: 4,
+        };
+        for message in [
+            Message::Stored { instance: whole.instance, body: "b".into() },
+            Message::Attempt(attempt),
+            Message::Batch(whole),
+        ] {
+            let text = message.encode();
+            assert!(text.bytes().all(|b| (0x20..0x7f).contains(&b)), "{text}");
+            assert_eq!(Message::decode(&text), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_newer_message_is_recognised_whatever_it_holds() {
+        assert_eq!(Message::decode(r#"{"v":2,"m":{"unheard":[1]}}"#), Err(Undecodable::Newer(2)));
+        assert!(matches!(Message::decode(r#"{"v":1,"m":{"unheard":[1]}}"#), Err(Undecodable::Malformed(_))));
+        assert!(matches!(Message::decode("poison"), Err(Undecodable::Malformed(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,200}") {
+            let _ = Message::decode(&text);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Who may call the API.
+//!
+//! Keys are 256 random bits, shown once and kept as SHA-256: there is nothing to guess and nothing to leak. A request
+//! names two, `User …, Organization …`, and both must belong to the same account.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use events::{AccountId, InstanceId, Timestamp};
+use platform::{Condition, Consistency, Key, Platform, Table as _, Write};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{RecordError, schema};
+
+/// An account of Pollhook.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Account {
+    /// The contract's `accountId`.
+    pub id: AccountId,
+    /// The contract's `companyId`.
+    pub company: u32,
+    /// The contract's `userId`.
+    pub user: u32,
+    /// May read what concerns the whole installation.
+    pub operator: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// An account's keys, in clear: shown once, when they are made.
+#[derive(Debug)]
+pub struct Credentials {
+    /// After `User ` in the `Authorization` header.
+    pub user: SecretString,
+    /// After `Organization ` in the `Authorization` header.
+    pub organization: SecretString,
+}
+
+impl Credentials {
+    /// The value of the `Authorization` header.
+    #[must_use]
+    pub fn header(&self) -> SecretString {
+        format!("User {}, Organization {}", self.user.expose_secret(), self.organization.expose_secret()).into()
+    }
+}
+
+/// What a key opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyKind {
+    /// A user's secret.
+    User,
+    /// An organisation's secret.
+    Organization,
+    /// An instance's token.
+    Element,
+}
+
+/// What is known of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grant {
+    /// Whose.
+    pub account: AccountId,
+    /// Which part of the header it may stand in.
+    pub kind: KeyKind,
+    /// Of which instance, for [`KeyKind::Element`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
+}
+
+fn account_key(id: AccountId) -> Key {
+    Key::new(format!("ACCOUNT#{id}"), "ACCOUNT")
+}
+
+/// Where the grant of a key is kept.
+pub(crate) fn grant_key(secret: &str) -> Key {
+    let hash: String = Sha256::digest(secret.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    Key::new(format!("KEY#{hash}"), "KEY")
+}
+
+/// The write that makes a key known.
+pub(crate) fn grant_write<P: Platform>(platform: &P, secret: &SecretString, grant: &Grant) -> Write {
+    Write::put(grant_key(secret.expose_secret()), platform.version(), schema::encode(grant)).when(Condition::Absent)
+}
+
+/// 256 random bits as base64.
+pub(crate) fn new_secret<P: Platform>(platform: &P) -> SecretString {
+    let mut bits = [0; 32];
+    platform.random().fill(&mut bits);
+    STANDARD.encode(bits).into()
+}
+
+/// Fresh keys and the writes that make them known.
+fn issue<P: Platform>(platform: &P, account: AccountId) -> (Credentials, [Write; 2]) {
+    let mut bits = [0; 16];
+    platform.random().fill(&mut bits);
+    let credentials = Credentials {
+        user: new_secret(platform),
+        // The old product's organisation secrets are 32 hex digits, and clients check for it.
+        organization: bits.iter().map(|b| format!("{b:02x}")).collect::<String>().into(),
+    };
+    let grant = |kind| Grant { account, kind, instance: None };
+    let writes = [
+        grant_write(platform, &credentials.user, &grant(KeyKind::User)),
+        grant_write(platform, &credentials.organization, &grant(KeyKind::Organization)),
+    ];
+    (credentials, writes)
+}
+
+fn new_account<P: Platform>(platform: &P, operator: bool) -> (Account, Write) {
+    let number = || (platform.random().bits() as u32 & 0x7fff_ffff).max(1);
+    let account =
+        Account { id: AccountId(number()), company: number(), user: number(), operator, created_at: platform.now() };
+    let put = Write::put(account_key(account.id), platform.version(), schema::encode(&account)).when(Condition::Absent);
+    (account, put)
+}
+
+/// Makes an account and its keys.
+///
+/// # Errors
+/// The table's.
+pub async fn create<P: Platform>(platform: &P, operator: bool) -> Result<(Account, Credentials), RecordError> {
+    let (account, put) = new_account(platform, operator);
+    let (credentials, grants) = issue(platform, account.id);
+    platform.table().transact([put].into_iter().chain(grants).collect()).await?;
+    Ok((account, credentials))
+}
+
+/// Which account is the operator's, where one process serves one operator.
+#[derive(Serialize, Deserialize)]
+struct Operator {
+    account: AccountId,
+}
+
+/// The operator's account with fresh keys: made on the first call, the same account on every later one (for an operator
+/// who has lost the keys; the earlier ones stay valid).
+///
+/// # Errors
+/// The table's.
+pub async fn operator<P: Platform>(platform: &P) -> Result<(Account, Credentials), RecordError> {
+    let key = Key::new("OPERATOR", "ACCOUNT");
+    let known: Option<Operator> =
+        platform.table().get(&key, Consistency::Strong).await?.map(|item| schema::decode(&item)).transpose()?;
+    if let Some(known) = known
+        && let Some(account) = get(platform, known.account).await?
+    {
+        let (credentials, grants) = issue(platform, account.id);
+        platform.table().transact(grants.into()).await?;
+        return Ok((account, credentials));
+    }
+    let (account, put) = new_account(platform, true);
+    let (credentials, grants) = issue(platform, account.id);
+    let named = Write::put(key, platform.version(), schema::encode(&Operator { account: account.id }));
+    platform.table().transact([put, named].into_iter().chain(grants).collect()).await?;
+    Ok((account, credentials))
+}
+
+/// One account.
+///
+/// # Errors
+/// The table's.
+pub async fn get<P: Platform>(platform: &P, id: AccountId) -> Result<Option<Account>, RecordError> {
+    let item = platform.table().get(&account_key(id), Consistency::Strong).await?;
+    item.map(|item| schema::decode(&item)).transpose()
+}
+
+/// The account that both keys belong to; `None` when either is unknown, of the wrong kind, or another account's.
+///
+/// # Errors
+/// The table's.
+pub async fn authenticate<P: Platform>(
+    platform: &P,
+    user: &str,
+    organization: &str,
+) -> Result<Option<Account>, RecordError> {
+    let keys = [grant_key(user), grant_key(organization)];
+    let items = platform.table().get_many(&keys, Consistency::Strong).await?;
+    let [Some(user), Some(organization)] = items.as_slice() else { return Ok(None) };
+    let (user, organization): (Grant, Grant) = (schema::decode(user)?, schema::decode(organization)?);
+    if user.kind != KeyKind::User || organization.kind != KeyKind::Organization || user.account != organization.account
+    {
+        return Ok(None);
+    }
+    get(platform, user.account).await
+}

@@ -1,0 +1,36 @@
+//! The repositories, written once above the [`Table`](platform::Table): what is kept, under which key, and which writes
+//! belong together.
+//!
+//! | module | partition / sort | note |
+//! |---|---|---|
+//! | [`accounts`] | `ACCOUNT#id` / `ACCOUNT`, `KEY#hash` / `KEY` | who may call the API; keys are kept hashed |
+//! | [`instances`] | `INSTANCE#id`, `WEBHOOK#id`, `CALLBACK#id`, `TOKEN#id`; `ACCOUNT#id` / `INSTANCE#id`; `ROUTE#connector#account` / `id` | written in one transaction; a view per role, so that one read serves it and one grant suffices |
+//! | [`deliveries`] | `DELIVERY#instance#day#shard` / notification id; `DAYS#instance` / … | one record per notification |
+//! | [`bodies`] | `BODY#id#n` / `CHUNK` | what is too large for a message, and what is not yet told |
+//! | [`retries`] | `RETRY#minute#shard` / …; `TICK` / `MARK` | wake-ups further ahead than a message can be delayed |
+//! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
+//! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
+//!
+//! There are no scans and no secondary indexes: an index is an item, written in the same transaction as what it points to.
+//! Every item carries a schema version; an item written by a newer version of Pollhook is an error that says so, never a
+//! guess.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod accounts;
+pub mod bodies;
+pub mod deliveries;
+pub mod instances;
+pub mod markers;
+pub mod payload;
+pub mod refused;
+pub mod retries;
+mod schema;
+
+pub use schema::RecordError;
+
+/// How long what is told stays readable, and a redelivery recognised, in days: the old product's event log.
+pub const RETENTION_DAYS: i64 = 7;
+
+/// Seconds in a day.
+pub const DAY_S: i64 = 24 * 60 * 60;

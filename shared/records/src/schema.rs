@@ -1,0 +1,80 @@
+//! How an item's body is written: one line of JSON whose first field is the schema version, then, where a record has one,
+//! a payload of bytes.
+
+use bytes::Bytes;
+use platform::{Item, QueueError, SendError, TableError, VaultError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The schema this code writes, and the newest it reads.
+const SCHEMA: u32 = 1;
+
+/// Why a repository did not do as told.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RecordError {
+    /// The table's reason.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The vault's reason.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A queue's reason.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// A queue's reason.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// An item that this version cannot read because a newer one wrote it.
+    #[error("the item {0} was written by a newer version of Pollhook (schema {1}, this one reads {SCHEMA})")]
+    Newer(String, u32),
+    /// An item that is not what its key says.
+    #[error("the item {0} is damaged: {1}")]
+    Damaged(String, String),
+}
+
+#[derive(Serialize)]
+struct Written<'a, T> {
+    v: u32,
+    #[serde(flatten)]
+    record: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+/// A record as an item's body.
+pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    // Records are structs with text keys, written to memory: there is nothing that could fail.
+    serde_json::to_vec(&Written { v: SCHEMA, record }).unwrap_or_default()
+}
+
+/// A record and its payload as an item's body.
+pub(crate) fn encode_with<T: Serialize>(record: &T, payload: &[u8]) -> Vec<u8> {
+    let mut body = encode(record);
+    body.push(b'\n');
+    body.extend_from_slice(payload);
+    body
+}
+
+/// Reads a record.
+pub(crate) fn decode<T: DeserializeOwned>(item: &Item) -> Result<T, RecordError> {
+    decode_with(item).map(|(record, _)| record)
+}
+
+/// Reads a record and its payload (empty where there is none).
+pub(crate) fn decode_with<T: DeserializeOwned>(item: &Item) -> Result<(T, Bytes), RecordError> {
+    // JSON as we write it holds no line feed.
+    let end = item.body.iter().position(|b| *b == b'\n');
+    let (head, payload) = match end {
+        Some(end) => (&item.body[..end], item.body.slice(end + 1..)),
+        None => (&item.body[..], Bytes::new()),
+    };
+    let damaged = |e: serde_json::Error| RecordError::Damaged(format!("{:?}", item.key), e.to_string());
+    let version: Version = serde_json::from_slice(head).map_err(damaged)?;
+    if version.v > SCHEMA {
+        return Err(RecordError::Newer(format!("{:?}", item.key), version.v));
+    }
+    Ok((serde_json::from_slice(head).map_err(damaged)?, payload))
+}

@@ -1,0 +1,175 @@
+//! Installs, starts and ends the emulator.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Pinned, so that a run today and a run next year test the same thing.
+const VERSION: &str = "1.5.33";
+/// How long the emulator may take to answer. It takes two seconds; a busy computer may take longer.
+const START: Duration = Duration::from_secs(90);
+/// Another process may take a free port between our finding it and the emulator's binding it.
+const STARTS: usize = 3;
+
+/// Runs the emulator until the input closes, which the operating system does when the tests' process ends, in whatever way.
+///
+/// It counts a transaction's size by the request's text, in which binary values are a third longer; DynamoDB counts the
+/// items (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
+const PROGRAM: &str = r#"
+import os, signal, sys, threading, time
+
+def end_with_parent():
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(2)
+    os._exit(0)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+
+import ministack.services.dynamodb as dynamodb
+assert dynamodb._DDB_TXN_MAX_BYTES == 4 * 1024 * 1024
+dynamodb._DDB_TXN_MAX_BYTES = 6 * 1024 * 1024
+
+sys.argv = ["ministack"]
+from ministack.app import main
+main()
+"#;
+
+/// An emulator that runs.
+#[derive(Debug)]
+pub struct Emulator {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Holds the input open; see [`PROGRAM`].
+    _child: Child,
+}
+
+/// This process's emulator, started at the first call. Blocks for some seconds then, or for a minute the first time ever.
+///
+/// # Panics
+/// When it cannot be installed or started.
+pub fn emulator() -> &'static Emulator {
+    static EMULATOR: OnceLock<Emulator> = OnceLock::new();
+    EMULATOR.get_or_init(|| {
+        let folder = target().join("emulator-venv");
+        let python = installed(&folder);
+        for _ in 0..STARTS {
+            if let Some(emulator) = start(&python, &folder) {
+                return emulator;
+            }
+        }
+        panic!("the emulator does not start; see {}/log-*.txt", folder.display());
+    })
+}
+
+/// Where the build puts everything.
+fn target() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = workspace.canonicalize().expect("the workspace's folder");
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => workspace.join(target),
+        None => workspace.join("target"),
+    }
+}
+
+fn python_in(folder: &Path) -> PathBuf {
+    if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") }
+}
+
+/// Python with the emulator, installed in `folder` unless it was before. Test binaries run side by side: one installs.
+fn installed(folder: &Path) -> PathBuf {
+    fs::create_dir_all(folder.parent().unwrap_or(folder)).expect("the target folder");
+    let lock = File::create(folder.with_extension("lock")).expect("a lock file in the target folder");
+    lock.lock().expect("the lock of the emulator's folder");
+    let python = python_in(folder);
+    let complete = folder.join(format!("complete-{VERSION}"));
+    if complete.exists() && python.exists() {
+        return python;
+    }
+    run(
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder),
+        "The tests against an emulator need Python 3.10 or newer with its venv module: install python3 and (on Debian and \
+         Ubuntu) python3-venv.",
+    );
+    run(
+        Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).arg(package()),
+        "The tests against an emulator install it with pip, which needs a package index: configure pip for one that can be \
+         reached.",
+    );
+    File::create(complete).expect("a mark in the emulator's folder");
+    python
+}
+
+fn package() -> String {
+    format!("ministack=={VERSION}")
+}
+
+fn run(command: &mut Command, otherwise: &str) {
+    match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => panic!("{otherwise}\n{command:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => panic!("{otherwise}\n{command:?}: {error}"),
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound port").port()
+}
+
+/// `None` when it ended instead of answering.
+fn start(python: &Path, folder: &Path) -> Option<Emulator> {
+    let port = free_port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    // One of each per test binary, written over by its next run.
+    let binary = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
+    let binary = binary.as_deref().and_then(|name| name.split('-').next()).unwrap_or("tests");
+    let temporary = folder.join(format!("run-{binary}"));
+    fs::create_dir_all(&temporary).expect("a temporary folder for the emulator");
+    let log = File::create(folder.join(format!("log-{binary}.txt"))).expect("a log file for the emulator");
+    let mut child = Command::new(python)
+        .args(["-c", PROGRAM])
+        .env("BIND_HOST", "127.0.0.1")
+        .env("GATEWAY_PORT", port.to_string())
+        .env("AWS_ENDPOINT_URL", format!("http://{address}"))
+        // Servers that no test needs, on ports that two emulators would contend for.
+        .env("IOT_MTLS_ENABLED", "0")
+        .env("SFTP_ENABLED", "0")
+        .env("TMPDIR", &temporary)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone().expect("the emulator's log"))
+        .stderr(log)
+        .spawn()
+        .expect("the emulator's Python, which was there a moment ago");
+    let begun = Instant::now();
+    while begun.elapsed() < START {
+        if child.try_wait().expect("the emulator's state").is_some() {
+            return None;
+        }
+        if healthy(address) {
+            return Some(Emulator { address, _child: child });
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    // Only ours, by its handle.
+    child.kill().expect("an emulator that can be ended");
+    child.wait().expect("an emulator that has ended");
+    None
+}
+
+fn healthy(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /_ministack/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}

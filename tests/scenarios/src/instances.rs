@@ -1,0 +1,129 @@
+//! Making instances, and batches for them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use axum::body::Bytes;
+use connectors::catalogue;
+use events::{Batch, Event, EventId, EventType, InstanceId, Source, configuration};
+use records::accounts::Account;
+use records::instances::{self, Provision, Secrets, Stored};
+
+use crate::{Faulty, START};
+
+/// An instance to make: a HubSpot one with a callback that signs, unless said otherwise.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    connector: &'static str,
+    configuration: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
+}
+
+impl Spec {
+    /// Of this connector, unconfigured.
+    #[must_use]
+    pub fn of(connector: &'static str) -> Self {
+        Self { connector, configuration: BTreeMap::new(), secrets: BTreeMap::new() }
+    }
+
+    /// The same, with a plain setting.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.configuration.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same, with a secret.
+    #[must_use]
+    pub fn secret(mut self, key: &str, value: &str) -> Self {
+        self.secrets.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same, told at `url`.
+    #[must_use]
+    pub fn callback(self, url: &str) -> Self {
+        self.set(configuration::CALLBACK_URL, url)
+    }
+
+    /// The same, its notifications signed with `key`.
+    #[must_use]
+    pub fn signed(self, key: &str) -> Self {
+        self.secret(configuration::SIGNATURE_KEY, key)
+    }
+
+    /// The same, its provider signing with `secret`.
+    #[must_use]
+    pub fn webhook_secret(self, secret: &str) -> Self {
+        self.secret(configuration::WEBHOOK_SECRET, secret)
+    }
+
+    /// The same, of the provider's `account`.
+    #[must_use]
+    pub fn account(self, account: &str) -> Self {
+        self.set(configuration::VENDOR_ACCOUNT, account)
+    }
+
+    pub(crate) async fn make(self, platform: &Faulty, owner: &Account) -> Made {
+        let connector = catalogue().get(self.connector).unwrap();
+        let secrets: Secrets = self.secrets.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        let provision = Provision {
+            name: format!("an instance of {}", self.connector),
+            connector: connector.key().to_owned(),
+            hub: connector.hub().to_owned(),
+            tags: vec!["test".into()],
+            configuration: self.configuration,
+            secrets,
+        };
+        let stored = instances::create(platform, owner, provision, connector.secret_keys()).await.unwrap();
+        Made { id: stored.instance.id, owner: owner.clone(), stored }
+    }
+}
+
+/// An instance that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// Its id.
+    pub id: InstanceId,
+    /// Whose.
+    pub owner: Account,
+    /// As stored.
+    pub stored: Stored,
+}
+
+impl Made {
+    /// Changes the instance's configuration.
+    pub async fn change(
+        &mut self,
+        platform: &Faulty,
+        change: impl FnOnce(&mut BTreeMap<String, String>, &mut Secrets),
+    ) {
+        let keys = catalogue().get(&self.stored.instance.connector).unwrap().secret_keys();
+        let mut instance = self.stored.instance.clone();
+        let mut secrets: Secrets = self.stored.secrets.clone();
+        change(&mut instance.configuration, &mut secrets);
+        self.stored = instances::update(platform, &self.stored, instance, secrets, keys).await.unwrap();
+    }
+}
+
+/// A batch of changes of `objects`, as the receiver makes one of a webhook with the body `raw`.
+#[must_use]
+pub fn batch(instance: InstanceId, objects: Range<u64>, raw: impl Into<Bytes>) -> Batch {
+    let event = |object: u64| Event {
+        id: EventId::of(instance, "contacts", &object.to_string(), &["a test"]),
+        object_type: "contacts".into(),
+        object_id: object.to_string(),
+        event_type: EventType::Updated,
+        date: Some(START),
+    };
+    Batch {
+        instance,
+        connector: "hubspot".into(),
+        hub: "crm".into(),
+        source: Source::Webhook,
+        accepted_at: START,
+        hops: 0,
+        events: objects.map(event).collect(),
+        raw: raw.into(),
+    }
+}

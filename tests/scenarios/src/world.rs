@@ -1,0 +1,259 @@
+//! The world around a process, and the process in it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use dispatcher::{Dispatcher, Fault, RetryPolicy};
+use egress::Policy;
+use events::time::MINUTE_MS;
+use events::{InstanceId, Timestamp};
+use futures_util::future::join_all;
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use instances_api::Api;
+use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
+use platform::{Platform as _, Queue as _};
+use records::accounts::{self, Account};
+use records::deliveries::{self, Delivery};
+use secrecy::{ExposeSecret as _, SecretString};
+use tower::ServiceExt as _;
+use url::Url;
+use webhook_receiver::Receiver;
+
+use crate::{Callbacks, Caller, Faulty, Made, Spec, Webhook};
+
+/// Where the installation is reached.
+pub const PUBLIC_URL: &str = "https://pollhook.example";
+
+/// When a world begins: some seconds into a minute, some hours into a day.
+pub const START: Timestamp = Timestamp::from_seconds(1_790_000_017);
+
+/// Releases what is parked: `where=channel='webhook' and status='queued'`.
+const RELEASE: &str = "/elements/api-v2/notifications/subscriptions/deliveries?where=channel%3D%27webhook%27%20and%20status%3D%27queued%27";
+
+/// Looks at the queue before a world that does not come to rest fails its test.
+const LOOKS: usize = 500;
+
+/// One process of all roles.
+struct Process {
+    platform: Faulty,
+    router: Router,
+    receiver: Arc<Receiver<Faulty>>,
+    /// Two, as of two processes: what one of them is at work on, the other does not know.
+    dispatchers: [Dispatcher<Faulty, Caller>; 2],
+}
+
+impl Process {
+    fn new(platform: Faulty, callbacks: &Callbacks, retry: RetryPolicy) -> Self {
+        let shared = Arc::new(platform.clone());
+        let receiver = Arc::new(Receiver::new(Arc::clone(&shared), PUBLIC_URL));
+        let public_url = Url::parse(PUBLIC_URL).ok();
+        let policy = Arc::new(Policy::new(Vec::new(), public_url.as_ref()));
+        let api = Api { platform: Arc::clone(&shared), policy: Arc::clone(&policy), public_url };
+        Self {
+            router: webhook_receiver::router(Arc::clone(&receiver)).merge(instances_api::router(Arc::new(api))),
+            receiver,
+            dispatchers: [0, 1].map(|_| {
+                let caller = Caller { platform: platform.clone(), callbacks: callbacks.clone() };
+                Dispatcher::new(Arc::clone(&shared), caller, Arc::clone(&policy), retry)
+            }),
+            platform,
+        }
+    }
+}
+
+/// What outlives a process, and the process that is alive.
+pub struct World {
+    /// The customers' callbacks.
+    pub callbacks: Callbacks,
+    /// Who owns the instances.
+    pub owner: Account,
+    authorization: SecretString,
+    webhooks: Mutex<Vec<Webhook>>,
+    retry: RetryPolicy,
+    process: Process,
+}
+
+impl World {
+    /// An empty world. Worlds of one test process need different seeds: ids are drawn from them.
+    pub async fn new(seed: u64, retry: RetryPolicy) -> Self {
+        let platform = Faulty::new(MemoryPlatform::with(START, seed, VISIBILITY_TIMEOUT));
+        let (owner, credentials) = accounts::create(&platform, false).await.unwrap();
+        let callbacks = Callbacks::default();
+        let process = Process::new(platform, &callbacks, retry);
+        let authorization = credentials.header();
+        Self { callbacks, owner, authorization, webhooks: Mutex::default(), retry, process }
+    }
+
+    /// The platform of the process that is alive.
+    #[must_use]
+    pub fn platform(&self) -> &Faulty {
+        &self.process.platform
+    }
+
+    /// The receiver of the process that is alive.
+    #[must_use]
+    pub fn receiver(&self) -> &Receiver<Faulty> {
+        &self.process.receiver
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.platform().now()
+    }
+
+    /// Makes an instance of the owner's.
+    pub async fn make(&self, spec: Spec) -> Made {
+        spec.make(self.platform(), &self.owner).await
+    }
+
+    /// Makes an instance of somebody else's.
+    pub async fn make_for(&self, owner: &Account, spec: Spec) -> Made {
+        spec.make(self.platform(), owner).await
+    }
+
+    /// The next process. Counting of steps begins anew.
+    pub fn restart(&mut self) {
+        self.process = Process::new(self.platform().restart(), &self.callbacks, self.retry);
+    }
+
+    /// The process dies at `step` from here on.
+    pub fn crash_at(&self, step: usize, moment: Moment) {
+        let memory = &self.platform().memory;
+        memory.crash_at(memory.steps() + step, moment);
+    }
+
+    /// The provider has something to tell.
+    pub fn provider_sends(&self, webhook: Webhook) {
+        self.webhooks().push(webhook);
+    }
+
+    /// What the provider has to tell.
+    pub(crate) fn webhooks(&self) -> MutexGuard<'_, Vec<Webhook>> {
+        self.webhooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One request to the receiver: its status and text.
+    pub async fn call(&self, request: Request<Body>) -> (StatusCode, String) {
+        let response = self.process.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    /// The provider sends one webhook, once.
+    pub async fn send(&self, webhook: &Webhook) -> (StatusCode, String) {
+        self.call(webhook.request(self.now())).await
+    }
+
+    /// One message, as the queue would hand it over.
+    ///
+    /// # Errors
+    /// The dispatcher's.
+    pub async fn handle(&self, message: &str) -> Result<(), Fault> {
+        self.process.dispatchers[0].handle(message).await
+    }
+
+    /// Sends once everything that the provider saw no 2xx for.
+    async fn send_unanswered(&self) {
+        let count = self.webhooks().len();
+        for index in 0..count {
+            let webhook = {
+                let mut webhooks = self.webhooks();
+                let webhook = &mut webhooks[index];
+                if webhook.answered {
+                    continue;
+                }
+                let sent = webhook.clone();
+                webhook.sent += 1;
+                sent
+            };
+            let (status, _) = self.send(&webhook).await;
+            if status.is_success() {
+                self.webhooks()[index].answered = true;
+            } else {
+                assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "the provider's request is in order");
+            }
+        }
+    }
+
+    /// Hands over what is due, all of a receive at the same time; whether there was anything.
+    pub async fn pump(&self) -> bool {
+        let queue = self.platform().batches();
+        let received = queue.receive(10, Duration::ZERO).await.unwrap_or_default();
+        let any = !received.is_empty();
+        let dispatchers = self.process.dispatchers.iter().cycle();
+        let handled = received.into_iter().zip(dispatchers).map(|(message, dispatcher)| async move {
+            if dispatcher.handle(&message.body).await.is_ok() {
+                // A lost acknowledgement brings the message again.
+                let _ = queue.acknowledge(vec![message.receipt]).await;
+            }
+        });
+        join_all(handled).await;
+        any
+    }
+
+    /// Sends wake-ups whose minute has come.
+    pub async fn sweep(&self) {
+        // What fails is swept the next time.
+        let _ = poller::sweep(self.platform()).await;
+    }
+
+    /// When something is due next; `None`: never.
+    fn next(&self) -> Option<Timestamp> {
+        let (memory, now) = (&self.platform().memory, self.now());
+        let messages = memory.batches().messages().into_iter().map(|message| message.visible_at);
+        let buckets = memory.table().items("RETRY#").into_iter().map(|item| {
+            let minute: i64 = item.key.partition.split('#').nth(1).unwrap().parse().unwrap();
+            // Overdue: its sweep failed, and the next one comes a minute later.
+            Timestamp::from_millis(minute * MINUTE_MS).max(Timestamp::from_millis((now.minute() + 1) * MINUTE_MS))
+        });
+        let unanswered = self.webhooks().iter().any(|w| !w.answered).then(|| now.plus(Duration::from_secs(30)));
+        messages.chain(buckets).chain(unanswered).min()
+    }
+
+    /// Lets time pass and everybody do their work, until nothing is due any more.
+    pub async fn settle(&self) {
+        for _ in 0..LOOKS {
+            self.send_unanswered().await;
+            self.sweep().await;
+            while self.pump().await {}
+            let Some(next) = self.next() else { return };
+            self.platform().memory.advance(next.since(self.now()));
+        }
+        panic!("does not come to rest: {:?}", self.platform().memory.batches().messages());
+    }
+
+    /// [`World::settle`], restarting whatever dies; how often it died.
+    pub async fn run(&mut self) -> usize {
+        let mut deaths = 0;
+        loop {
+            let memory = self.platform().memory.clone();
+            if memory.run_until_crash(self.settle()).await.is_ok() {
+                return deaths;
+            }
+            deaths += 1;
+            self.restart();
+        }
+    }
+
+    /// The owner releases what is parked, through the API: whether anything was, or it must be asked again.
+    pub async fn release(&self) -> bool {
+        let request = Request::put(RELEASE)
+            .header(header::AUTHORIZATION, self.authorization.expose_secret())
+            .body(Body::empty())
+            .unwrap();
+        let (status, text) = self.call(request).await;
+        assert!(status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE, "{status} {text}");
+        !status.is_success() || text != "[]"
+    }
+
+    /// The instance's records, newest first.
+    pub async fn records(&self, instance: InstanceId) -> Vec<Delivery> {
+        let listed = deliveries::list(&self.platform().memory, instance, None, 1000).await.unwrap();
+        listed.into_iter().map(|stored| stored.delivery).collect()
+    }
+}
