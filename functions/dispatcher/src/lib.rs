@@ -89,18 +89,25 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
     /// # Errors
     /// [`Fault`]: do not acknowledge it.
     pub async fn handle(&self, text: &str) -> Result<(), Fault> {
-        match Message::decode(text) {
+        let outcome = match Message::decode(text) {
             Ok(Message::Batch(batch)) => self.tell(&batch).await,
             Ok(Message::Stored { instance, body }) => self.tell_stored(instance, &body).await,
             Ok(Message::Attempt(attempt)) => self.attempt(&attempt).await,
-            Err(Undecodable::Newer(schema)) => {
-                // Ours, in the middle of a deployment: a plain return would end among the dead letters.
-                tracing::info!(schema, "a message of a newer version is sent on unchanged");
-                let again = Outgoing { body: text.to_owned(), delay: NEWER_DELAY, group: "newer".into() };
-                Ok(self.platform.batches().send(vec![again]).await.map_err(RecordError::from)?)
-            }
+            Err(Undecodable::Newer(schema)) => return self.send_on(text, schema).await,
             Err(Undecodable::Malformed(reason)) => Err(Fault::Poison(reason)),
+        };
+        match outcome {
+            Err(Fault::Records(RecordError::Newer(_, schema))) => self.send_on(text, schema).await,
+            outcome => outcome,
         }
+    }
+
+    /// A message (or what it is about) that a newer version wrote: ours, in the middle of a deployment. A plain return
+    /// would end among the dead letters.
+    async fn send_on(&self, text: &str, schema: u32) -> Result<(), Fault> {
+        tracing::info!(schema, "a message of a newer version is sent on unchanged");
+        let again = Outgoing { body: text.to_owned(), delay: NEWER_DELAY, group: "newer".into() };
+        Ok(self.platform.batches().send(vec![again]).await.map_err(RecordError::from)?)
     }
 
     async fn tell_stored(&self, instance: InstanceId, body: &str) -> Result<(), Fault> {
@@ -123,7 +130,12 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
         let undated =
             if batch.needs_time() { markers::first_seen(&*self.platform, batch).await? } else { batch.accepted_at };
         let first = |notification| self.first(view.as_ref(), batch, notification);
-        let all: Vec<_> = batch.notifications(undated).map(first).collect();
+        let mut all: Vec<_> = batch.notifications(undated).map(first).collect();
+        if all.len() == 1
+            && let Some(only) = all.pop()
+        {
+            return only.await;
+        }
         let mut results = stream::iter(all).buffer_unordered(AT_ONCE);
         // One notification's trouble is not its neighbours': all are tried before the first trouble is reported.
         let mut outcome = Ok(());

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use events::{Message, Source, configuration, signature};
-use platform::{Outgoing, Platform as _, Queue as _};
+use platform::{Key, Outgoing, Platform as _, Queue as _, Table as _, Write};
 use pollhook_dispatcher::{Fault, HOPS_HEADER, RetryPolicy};
 use records::deliveries::{self, State};
 use records::instances;
@@ -54,16 +54,6 @@ async fn a_batch_that_comes_again_is_not_told_again_and_costs_no_write() {
     world.handle(&message).await.unwrap();
     assert_eq!(world.platform().memory.acts(), Vec::<String>::new());
     assert_eq!(world.callbacks.posted().len(), 2);
-}
-
-#[tokio::test]
-async fn a_copy_that_comes_while_the_first_is_being_told_waits_and_is_not_told() {
-    let world = world(16).await;
-    let instance = world.make(signed()).await.id;
-    let message = Message::Batch(batch(instance, 0..50, "[]")).encode();
-    let (one, two) = tokio::join!(world.handle(&message), world.handle(&message));
-    assert!(one.is_ok() && two.is_ok());
-    assert_eq!(world.callbacks.posted().len(), 3);
 }
 
 #[tokio::test]
@@ -223,6 +213,20 @@ async fn a_message_of_a_newer_version_is_sent_on_unchanged_and_later() {
     assert!(held[0].visible_at >= world.now().plus(Duration::from_secs(30)));
     world.platform().fail(0, scenarios::Trouble::Throttled);
     assert!(world.handle(newer).await.is_err(), "what could not be sent on is not acknowledged");
+}
+
+#[tokio::test]
+async fn a_message_about_what_a_newer_version_wrote_is_sent_on_unchanged_too() {
+    let world = world(1401).await;
+    let instance = world.make(signed()).await.id;
+    let key = Key::new(format!("CALLBACK#{instance}"), "CALLBACK");
+    let write = Write::put(key, world.platform().version(), r#"{"v":2,"unheard":true}"#);
+    world.platform().table().write(write).await.unwrap();
+    let message = Message::Batch(batch(instance, 0..1, "[]")).encode();
+    world.handle(&message).await.unwrap();
+    let held = world.platform().memory.batches().messages();
+    assert_eq!((held.len(), &held[0].body), (1, &message));
+    assert!(world.callbacks.posted().is_empty());
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use connectors::Connector;
 use events::{Batch, Event, EventId, EventType, InstanceId, SignatureKey, Source, Timestamp, signature};
 use http::HeaderMap;
 use platform::Platform;
-use records::instances::{self, WebhookView};
+use records::instances::{self, INSTANCES_PER_ACCOUNT, WebhookView};
 use records::refused::Reason;
 use serde::Deserialize;
 
@@ -49,9 +49,13 @@ impl<P: Platform> Receiver<P> {
             self.refuse(connector, Reason::Malformed, format!("a returned notification: {error}"));
             Answer::Unreadable(format!("not a notification: {error}"))
         })?;
-        let named = route::named(incoming.instance, &incoming.headers).map_err(Answer::Unreadable)?;
+        let unreadable = |form: String| {
+            self.refuse(connector, Reason::Malformed, format!("a returned notification: {form}"));
+            Answer::Unreadable(form)
+        };
+        let named = route::named(incoming.instance, &incoming.headers).map_err(unreadable)?;
         let sender = self.sender(connector, incoming, returned.message.instance_id).await?;
-        let hops = hops(&incoming.headers).ok_or_else(|| Answer::Unreadable("Pollhook-Hops is a number".into()))?;
+        let hops = hops(&incoming.headers).ok_or_else(|| unreadable("Pollhook-Hops is a small number".into()))?;
         if hops > MAX_HOPS {
             self.refuse(connector, Reason::Loop, format!("from instance {}, {hops} hops", sender.instance));
             return Ok(Answer::Taken);
@@ -61,12 +65,17 @@ impl<P: Platform> Receiver<P> {
             ids.retain(|id| named.contains(id));
         }
         let views = instances::webhook_views(&*self.platform, &ids).await?;
-        let receivers: Vec<WebhookView> = views
+        let mut receivers: Vec<WebhookView> = views
             .into_iter()
             .flatten()
             .filter(|view| view.connector == connector.key() && view.account == sender.account)
             .filter(|view| !view.disabled && view.events_on)
             .collect();
+        if receivers.len() > INSTANCES_PER_ACCOUNT {
+            let detail = format!("returned from instance {} for {} instances", sender.instance, receivers.len());
+            self.refuse(connector, Reason::TooMany, detail);
+            receivers.truncate(INSTANCES_PER_ACCOUNT);
+        }
         if receivers.is_empty() {
             let detail = format!("returned from instance {}: no instance takes it", sender.instance);
             self.refuse(connector, Reason::UnknownInstance, detail);

@@ -68,6 +68,15 @@ async fn what_is_too_large_is_answered_413_and_what_just_fits_is_read() {
 }
 
 #[tokio::test]
+async fn a_body_that_ends_early_is_not_read_and_is_counted() {
+    let world = world(410).await;
+    let chunks = [Ok("[{\"portalId\":1}"), Err(std::io::Error::other("the connection broke"))];
+    let body = Body::from_stream(futures_util::stream::iter(chunks));
+    assert_eq!(world.call(post(PATH, body)).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(refused(&world, "hubspot").await, common::counts(&[(Reason::Malformed, 1)]));
+}
+
+#[tokio::test]
 async fn there_is_nothing_else_at_these_urls() {
     let mut world = world(403).await;
     world.restart();

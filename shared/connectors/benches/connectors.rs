@@ -59,6 +59,22 @@ fn whole(bencher: Bencher<'_, '_>, webhook: &Webhook) {
     });
 }
 
+fn verify(bencher: Bencher<'_, '_>, webhook: &Webhook) {
+    bencher.bench_local(|| {
+        let request = Request { method: "POST", url: URL, headers: &webhook.headers, body: black_box(&webhook.body) };
+        webhook.connector.verify(&request, &[SECRET], NOW)
+    });
+}
+
+fn normalise(bencher: Bencher<'_, '_>, webhook: &Webhook) {
+    let configuration = BTreeMap::new();
+    bencher.bench_local(|| {
+        let request = Request { method: "POST", url: URL, headers: &webhook.headers, body: black_box(&webhook.body) };
+        let parsed = webhook.connector.parse(&request).expect("JSON");
+        webhook.connector.normalise(&request, &parsed, &configuration)
+    });
+}
+
 fn floor(bencher: Bencher<'_, '_>, webhook: &Webhook) {
     bencher.bench_local(|| {
         let json: serde_json::Value = serde_json::from_slice(black_box(&webhook.body)).expect("JSON");
@@ -74,6 +90,16 @@ fn hubspot_whole(bencher: Bencher<'_, '_>, changes: usize) {
 }
 
 #[divan::bench(args = [1, 100])]
+fn hubspot_verify(bencher: Bencher<'_, '_>, changes: usize) {
+    verify(bencher, &hubspot(changes));
+}
+
+#[divan::bench(args = [1, 100])]
+fn hubspot_normalise(bencher: Bencher<'_, '_>, changes: usize) {
+    normalise(bencher, &hubspot(changes));
+}
+
+#[divan::bench(args = [1, 100])]
 fn hubspot_floor(bencher: Bencher<'_, '_>, changes: usize) {
     floor(bencher, &hubspot(changes));
 }
@@ -81,6 +107,16 @@ fn hubspot_floor(bencher: Bencher<'_, '_>, changes: usize) {
 #[divan::bench]
 fn standard_whole(bencher: Bencher<'_, '_>) {
     whole(bencher, &standard());
+}
+
+#[divan::bench]
+fn standard_verify(bencher: Bencher<'_, '_>) {
+    verify(bencher, &standard());
+}
+
+#[divan::bench]
+fn standard_normalise(bencher: Bencher<'_, '_>) {
+    normalise(bencher, &standard());
 }
 
 #[divan::bench]

@@ -12,9 +12,10 @@ use crate::{RecordError, schema};
 /// Bytes of a chunk: below the item limit with room for the key and the header line.
 const CHUNK_BYTES: usize = 380 * 1024;
 
-/// How long a body that only a queue message points to is kept, in seconds: a day longer than the queue keeps messages
-/// (SQS: at most 14 days).
-pub const QUEUED_S: i64 = 15 * 24 * 60 * 60;
+/// How long a body that only a queue message points to is kept, in seconds: a year. SQS keeps a message for 14 days at
+/// most, but the queue of a local process that is stopped keeps it for as long as nobody starts it; and a body without a
+/// message is left behind only by a crash between the two.
+pub const QUEUED_S: i64 = 365 * 24 * 60 * 60;
 
 #[derive(Serialize, Deserialize)]
 struct Header {

@@ -15,6 +15,10 @@ pub const SAMPLES: usize = 20;
 /// Longest detail kept of a sample, in bytes.
 const DETAIL_BYTES: usize = 200;
 
+/// How often a count is added on top of what somebody else wrote meanwhile, before it is left for the next flush. Each
+/// failure means that another writer got on.
+const TRIES: usize = 1000;
+
 /// Why a webhook was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -152,7 +156,8 @@ pub async fn add<P: Platform>(
     more: &Refusals,
 ) -> Result<(), RecordError> {
     let key = key(connector, day, reason);
-    loop {
+    let mut outcome = Ok(());
+    for _ in 0..TRIES {
         let before = platform.table().get(&key, Consistency::Strong).await?;
         let (mut refusals, condition) = match &before {
             Some(item) => (schema::decode::<Refusals>(item)?, Condition::Version(item.version)),
@@ -165,10 +170,11 @@ pub async fn add<P: Platform>(
         match platform.table().write(write).await {
             Ok(()) => return Ok(()),
             // Somebody else counted meanwhile: count on top.
-            Err(TableError::ConditionFailed(_) | TableError::Conflict) => {}
+            Err(error @ (TableError::ConditionFailed(_) | TableError::Conflict)) => outcome = Err(error.into()),
             Err(error) => return Err(error.into()),
         }
     }
+    outcome
 }
 
 /// The last week's refusals of a connector, newest day first.

@@ -11,7 +11,7 @@ use records::instances::{self, Provision, Secrets, Stored};
 
 use crate::{Faulty, START};
 
-/// An instance to make: a HubSpot one with a callback that signs, unless said otherwise.
+/// An instance to make.
 #[derive(Clone, Debug)]
 pub struct Spec {
     connector: &'static str,

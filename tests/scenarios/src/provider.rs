@@ -50,7 +50,7 @@ impl Webhook {
         }
     }
 
-    /// A HubSpot request of these changes: (portal, object), all of which `instance` is to be told.
+    /// A HubSpot request of these changes, (portal, object), all of which happened `at` this time.
     #[must_use]
     pub fn hubspot(secret: &str, changes: &[(&str, u64)], at: Timestamp) -> Self {
         let entries: Vec<String> = changes.iter().map(|(portal, object)| hubspot_change(portal, *object, at)).collect();
