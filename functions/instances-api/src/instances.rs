@@ -19,7 +19,7 @@ use crate::authorization::Caller;
 use crate::invalid::Invalid;
 use crate::settings::{self, Rules, Settings};
 use crate::wire::Given;
-use crate::{Api, BASE, text};
+use crate::{Api, BASE, release, text};
 
 /// How often a change is tried when others change the same instance at the same time: somebody wins each time, so more
 /// than a few losses in a row is a loop in somebody's program, which should hear of it.
@@ -95,8 +95,14 @@ pub(crate) async fn delete<P: Platform>(
 ) -> Result<Answer<BTreeMap<(), ()>>, Problem> {
     for _ in 0..TRIES {
         let before = load(&api, &account, &id).await?;
+        let view = instances::callback_view(&*api.platform, before.instance.id).await?;
         match instances::delete(&*api.platform, &before).await {
-            Ok(()) => return Ok(Answer(BTreeMap::new())),
+            Ok(()) => {
+                if let Some(view) = view {
+                    release::let_go(&*api.platform, view).await?;
+                }
+                return Ok(Answer(BTreeMap::new()));
+            }
             Err(error) if in_between(&error) => {}
             Err(error) => return Err(error.into()),
         }

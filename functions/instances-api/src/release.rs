@@ -38,6 +38,9 @@ use crate::where_clause::Where;
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>).
 const AT_ONCE: usize = 1000;
 
+/// Rounds of [`AT_ONCE`] after a deletion: what a callback that failed for days has parked, within a request's time.
+const ROUNDS_AFTER_DELETION: usize = 10;
+
 /// Instances looked at, and records read, at a time.
 const AT_A_TIME: usize = 10;
 
@@ -76,6 +79,24 @@ pub(crate) async fn release<P: Platform>(
         released.extend(release_some(&*api.platform, chunk).await?);
     }
     Ok(answer(released, more))
+}
+
+/// Wakes up what is parked for an instance that has just been deleted: the dispatcher records each as dropped, and from
+/// then on it expires like any other record. `view` is what the instance's view was. What a crash or
+/// [`ROUNDS_AFTER_DELETION`] leaves stays parked, and does no harm but take room.
+pub(crate) async fn let_go<P: Platform>(platform: &P, view: CallbackView) -> Result<(), Problem> {
+    let view = Arc::new(view);
+    for _ in 0..ROUNDS_AFTER_DELETION {
+        let ids = deliveries::parked(platform, view.instance, AT_ONCE).await?;
+        let parked: Vec<Parked> = ids.into_iter().map(|id| Parked { view: Arc::clone(&view), id }).collect();
+        for chunk in parked.chunks(SEND_MESSAGES) {
+            release_some(platform, chunk).await?;
+        }
+        if parked.len() < AT_ONCE {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// A parked notification, and what it needs to be released.

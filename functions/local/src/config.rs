@@ -10,7 +10,7 @@ use url::Url;
 
 /// Tells your app what changed in your customers' SaaS accounts.
 ///
-/// Without a command, all roles run in this process: providers post their webhooks to <public-url>/elements/api-v2/events/…,
+/// Without a command, all roles run in this process: providers post their webhooks to /elements/api-v2/events/… below the public URL,
 /// and signed, batched notifications go to each instance's callback.
 #[derive(Debug, Parser)]
 #[command(name = "pollhook", version, args_conflicts_with_subcommands = true)]

@@ -19,7 +19,7 @@
 //! with another secret; also where no secret is configured. 404: no such connector. 405: not a POST. 413: too large.
 //! 503: could not be made durable, send it again.
 //!
-//! Events that come back from a callback of our own are in [`returned`].
+//! Events that come back from a callback of our own are in the module `returned`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -503,8 +503,10 @@ pub async fn parked<P: Platform>(
     limit: usize,
 ) -> Result<Vec<NotificationId>, RecordError> {
     let mut found = Vec::new();
+    let today = platform.now().day();
     for day in noted_days(platform, instance, PARKED).await? {
         let mut query = Query::partition(format!("PENDING#{instance}#{day}"), limit - found.len());
+        let before = found.len();
         loop {
             let page = platform.table().query(&query).await?;
             found.extend(page.items.iter().filter_map(|i| i.key.sort.parse::<NotificationId>().ok()));
@@ -516,6 +518,10 @@ pub async fn parked<P: Platform>(
                 Some(next) => query.after = Some(next),
                 None => break,
             }
+        }
+        // Nothing is parked on a day that is over (with a day to spare for other clocks): its note has done its work.
+        if found.len() == before && day < today - 1 {
+            platform.table().write(Write::delete(days_key(instance, PARKED, day))).await?;
         }
     }
     Ok(found)

@@ -6,8 +6,8 @@
 //!
 //! Without the feature this package is empty, so that a plain `cargo test --workspace` needs neither Python nor a network.
 //!
-//! *Flow:* the first test of a binary starts one [`emulator`] (installed once, under the build's target folder); each
-//! scenario that needs a bad network puts a [`network::Network`] of its own before it; [`cloud`] makes tables and queues with
+//! *Flow:* the first test of a binary starts one `emulator` (installed once, under the build's target folder); each
+//! scenario that needs a bad network puts a `network::Network` of its own before it; `cloud` makes tables and queues with
 //! names of their own.
 //!
 //! *Failure modes:* where the emulator cannot be installed or started, the tests panic and say what to install. It ends with

@@ -251,6 +251,16 @@ impl World {
         !status.is_success() || text != "[]"
     }
 
+    /// The owner deletes an instance, through the API.
+    pub async fn delete(&self, instance: InstanceId) {
+        let request = Request::delete(format!("/elements/api-v2/instances/{instance}"))
+            .header(header::AUTHORIZATION, self.authorization.expose_secret())
+            .body(Body::empty())
+            .unwrap();
+        let (status, text) = self.call(request).await;
+        assert!(status.is_success(), "{status} {text}");
+    }
+
     /// The instance's records, newest first.
     pub async fn records(&self, instance: InstanceId) -> Vec<Delivery> {
         let listed = deliveries::list(&self.platform().memory, instance, None, 1000).await.unwrap();
