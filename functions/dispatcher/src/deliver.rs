@@ -7,9 +7,9 @@ use egress::{Answer, CallbackRequest, Failure, Post};
 use events::message::{Attempt, Message};
 use events::{Batch, Event, Notification, SignatureKey, Timestamp, envelope, signature};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use platform::{Outgoing, Platform, Queue as _, TableError, limits};
+use platform::{Outgoing, Platform, Queue as _, TableError, Write, limits};
 use records::RecordError;
-use records::deliveries::{self, Attempted, Delivery, State, Stored};
+use records::deliveries::{self, Attempted, Delivery, Leg, State, Stored};
 use records::instances::CallbackView;
 use records::retries::{self, Wake};
 use url::Url;
@@ -57,8 +57,11 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
             return self.end(before, delivery, batch, events).await;
         };
         let Some(url) = &view.url else {
-            delivery.callback.state = State::Kept;
-            return self.end(before, delivery, batch, events).await;
+            if attempt.round == 0 && attempt.attempt == 1 {
+                delivery.callback.state = State::Kept;
+                return self.end(before, delivery, batch, events).await;
+            }
+            return self.park_without_callback(batch, events, attempt, before, delivery).await;
         };
         let began = self.platform.now();
         let outcome = match self.request(view, url, batch, events, &attempt, began).await? {
@@ -146,6 +149,24 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
         headers
     }
 
+    /// The callback was taken away while the notification was owed: it waits for its release, it is not forgotten.
+    async fn park_without_callback(
+        &self,
+        batch: &Batch,
+        events: &[Event],
+        attempt: Attempt,
+        before: Option<Stored>,
+        mut delivery: Delivery,
+    ) -> Result<(), Fault> {
+        if !delivery.body {
+            deliveries::keep_payload(&*self.platform, attempt.notification, batch, events).await?;
+        }
+        let now = self.platform.now();
+        delivery.callback.note(unmade(&attempt, now, "the instance has no callback any more"));
+        delivery.callback.state = State::Parked { at: now };
+        self.proceed(before, delivery, Vec::new(), &attempt).await
+    }
+
     /// After a failure: the payload, then the wake-up, then the record.
     #[expect(clippy::too_many_arguments, reason = "one attempt's whole context, used in one place")]
     async fn schedule(
@@ -195,17 +216,41 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
                 }
             }
         }
-        match deliveries::proceed(platform, before.as_ref(), delivery, also).await {
-            // Somebody else made this very attempt meanwhile and has recorded it; a wake-up too many dies out. If they
-            // were told, the payload kept above is nobody's.
-            Err(RecordError::Table(TableError::ConditionFailed(_))) => {
-                match deliveries::get(platform, instance, notification).await? {
-                    Some(stored) => Ok(deliveries::tidy(platform, &stored).await?),
-                    None => Ok(()),
-                }
+        self.proceed(before, delivery, also, &attempt).await
+    }
+
+    /// Writes that the delivery goes on. What somebody else wrote meanwhile is written over only while this attempt is
+    /// still to be made by it, as when a release was recorded after its wake-up had come; else they have made it, and a
+    /// wake-up too many dies out.
+    async fn proceed(
+        &self,
+        mut before: Option<Stored>,
+        mut delivery: Delivery,
+        also: Vec<Write>,
+        attempt: &Attempt,
+    ) -> Result<(), Fault> {
+        let platform = &*self.platform;
+        for _ in 0..REWRITES {
+            match deliveries::proceed(platform, before.as_ref(), delivery.clone(), also.clone()).await {
+                Err(RecordError::Table(TableError::ConditionFailed(_))) => {}
+                other => return Ok(other?),
             }
-            other => Ok(other?),
+            before = deliveries::get(platform, attempt.instance, attempt.notification).await?;
+            match &before {
+                None => return Ok(()),
+                Some(stored) if stored.delivery.callback.awaits(attempt) => {
+                    let Leg { state, attempts, .. } = delivery.callback;
+                    delivery = stored.delivery.clone();
+                    if let Some(ours) = attempts.last() {
+                        delivery.callback.note(ours.clone());
+                    }
+                    delivery.callback.state = state;
+                }
+                // If they were told, the payload kept for this attempt is nobody's.
+                Some(stored) => return Ok(deliveries::tidy(platform, stored).await?),
+            }
         }
+        Err(RecordError::Table(TableError::Conflict).into())
     }
 
     /// Writes that nothing more is owed, also on top of what somebody else wrote meanwhile: whoever was told was told.
@@ -248,19 +293,18 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
         let Some(stored) = before else { return Ok(()) };
         let mut delivery = stored.delivery.clone();
         delivery.callback.state = State::Parked { at: self.platform.now() };
-        delivery.callback.note(Attempted {
-            at: self.platform.now(),
-            round: attempt.round,
-            attempt: attempt.attempt,
-            status: None,
-            latency_ms: 0,
-            error: Some("the payload is gone".into()),
-        });
+        delivery.callback.note(unmade(attempt, self.platform.now(), "the payload is gone"));
         match deliveries::proceed(&*self.platform, Some(&stored), delivery, Vec::new()).await {
             Err(RecordError::Table(TableError::ConditionFailed(_))) => Ok(()),
             other => Ok(other?),
         }
     }
+}
+
+/// An attempt that could not be made.
+fn unmade(attempt: &Attempt, at: Timestamp, why: &str) -> Attempted {
+    let Attempt { round, attempt, .. } = *attempt;
+    Attempted { at, round, attempt, status: None, latency_ms: 0, error: Some(why.to_owned()) }
 }
 
 fn attempted(attempt: &Attempt, began: Timestamp, ended: Timestamp, outcome: &Outcome) -> Attempted {

@@ -1,4 +1,4 @@
-//! A redelivery that arrives while the first copy is being told.
+//! Two that act on one notification at the same time.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use egress::{Answer, CallbackRequest, Failure, Policy, Post};
-use events::Message;
+use egress::{Answer, CallbackRequest, Failure, Policy, Post, RetryAfter};
+use events::message::Attempt;
+use events::{InstanceId, Message, NotificationId};
+use platform::Platform as _;
 use pollhook_dispatcher::{Dispatcher, RetryPolicy};
+use records::deliveries::{self, Delivery, State};
 use scenarios::{Spec, World, batch};
 use tokio::sync::Semaphore;
 
@@ -52,4 +55,54 @@ async fn a_redelivery_during_the_post_waits_for_it_and_is_not_told_again() {
     first.await.unwrap().unwrap();
     again.await.unwrap().unwrap();
     assert_eq!(begun.load(Relaxed), 1);
+}
+
+/// Writes a release's record while the attempt that the release asked for is under way, then fails it.
+struct Overtaken {
+    platform: scenarios::Faulty,
+    instance: InstanceId,
+    id: NotificationId,
+}
+
+impl Post for Overtaken {
+    async fn post(&self, _: CallbackRequest) -> Result<Answer, Failure> {
+        let before = deliveries::get(&self.platform, self.instance, self.id).await.unwrap().unwrap();
+        if matches!(before.delivery.callback.state, State::Parked { .. }) {
+            let mut after = before.delivery.clone();
+            (after.callback.round, after.callback.attempt) = (1, 0);
+            after.callback.state = State::Waiting { next_at: self.platform.now() };
+            deliveries::proceed(&self.platform, Some(&before), after, Vec::new()).await.unwrap();
+        }
+        Ok(Answer {
+            status: 503,
+            retry_after: Some(RetryAfter::Seconds(3600)),
+            body_start: String::new(),
+            latency: Duration::ZERO,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_release_that_is_recorded_only_after_its_attempt_failed_still_leads_to_another_attempt() {
+    let world = World::new(78, RetryPolicy::default()).await;
+    let made = world.make(Spec::of("hubspot").callback("https://app.example/callback")).await;
+    let platform = world.platform().clone();
+    let batch = batch(made.id, 0..1, "[]");
+    let notification = batch.notifications(batch.accepted_at).next().unwrap();
+    deliveries::keep_payload(&platform, notification.id, &batch, &batch.events).await.unwrap();
+    let mut parked = Delivery::new(notification.id, &batch, &batch.events);
+    parked.callback.attempt = 15;
+    parked.callback.state = State::Parked { at: platform.now() };
+    deliveries::proceed(&platform, None, parked, Vec::new()).await.unwrap();
+
+    let callbacks = Overtaken { platform: platform.clone(), instance: made.id, id: notification.id };
+    let retry = RetryPolicy::default();
+    let dispatcher = Dispatcher::new(Arc::new(platform.clone()), callbacks, Arc::new(Policy::default()), retry);
+    let attempt = Attempt { instance: made.id, notification: notification.id, round: 1, attempt: 1 };
+    dispatcher.handle(&Message::Attempt(attempt).encode()).await.unwrap();
+
+    let leg = deliveries::get(&platform, made.id, notification.id).await.unwrap().unwrap().delivery.callback;
+    assert!(matches!(leg.state, State::Waiting { .. }), "{leg:?}");
+    assert_eq!((leg.round, leg.attempt), (1, 1));
+    assert_eq!(platform.memory.table().items("RETRY#").len(), 1, "and something will wake it up");
 }
