@@ -277,7 +277,7 @@ mod tests {
         {
             assert!(page(bad).is_err(), "{bad}");
         }
-        let id = NotificationId::floor(Timestamp::from_seconds(1_790_000_000));
+        let id = NotificationId::of(Timestamp::from_seconds(1_790_000_000), []);
         assert_eq!(page(&format!("nextPage={id}")).unwrap().before, Some(id));
     }
 

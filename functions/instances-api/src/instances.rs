@@ -10,7 +10,7 @@ use events::{InstanceId, configuration};
 use platform::{Platform, TableError};
 use records::RecordError;
 use records::accounts::Account;
-use records::instances::{self, Instance, Provision, Stored};
+use records::instances::{self, Instance, Provision, Secrets, Stored};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -65,8 +65,7 @@ pub(crate) async fn change<P: Platform>(
     body: Bytes,
 ) -> Result<Answer<Resource>, Problem> {
     let given = Given::read(&body)?;
-    for _ in 0..TRIES {
-        let before = load(&api, &account, &id).await?;
+    edit(&api, &account, &id, |before| {
         same_connector(&given, &before.instance)?;
         let secret_keys = secret_keys(&before.instance);
         let rules = Rules { policy: &api.policy, catalogue: catalogue(), secret_keys };
@@ -75,9 +74,54 @@ pub(crate) async fn change<P: Platform>(
         let instance = Instance {
             name: given.name.clone().unwrap_or_else(|| before.instance.name.clone()),
             tags: given.tags.clone().unwrap_or_else(|| before.instance.tags.clone()),
+            disabled: given.disabled.unwrap_or(before.instance.disabled),
             configuration: plain,
             ..before.instance.clone()
         };
+        Ok((instance, secrets))
+    })
+    .await
+}
+
+/// `PUT /instances/{id}/enabled`: takes webhooks again.
+pub(crate) async fn enable<P: Platform>(
+    State(api): State<Arc<Api<P>>>,
+    Caller(account): Caller,
+    Path(id): Path<String>,
+) -> Result<Answer<Resource>, Problem> {
+    set_disabled(&api, &account, &id, false).await
+}
+
+/// `DELETE /instances/{id}/enabled`: takes no webhooks until it is enabled again. What was taken before is still told.
+pub(crate) async fn disable<P: Platform>(
+    State(api): State<Arc<Api<P>>>,
+    Caller(account): Caller,
+    Path(id): Path<String>,
+) -> Result<Answer<Resource>, Problem> {
+    set_disabled(&api, &account, &id, true).await
+}
+
+async fn set_disabled<P: Platform>(
+    api: &Api<P>,
+    account: &Account,
+    id: &str,
+    disabled: bool,
+) -> Result<Answer<Resource>, Problem> {
+    let change = |before: &Stored| Ok((Instance { disabled, ..before.instance.clone() }, before.secrets.clone()));
+    edit(api, account, id, change).await
+}
+
+/// Reads an instance, changes it, and writes it, anew if somebody else changed it in between.
+async fn edit<P: Platform>(
+    api: &Api<P>,
+    account: &Account,
+    id: &str,
+    change: impl Fn(&Stored) -> Result<(Instance, Secrets), Problem> + Send,
+) -> Result<Answer<Resource>, Problem> {
+    for _ in 0..TRIES {
+        let before = load(api, account, id).await?;
+        let (instance, secrets) = change(&before)?;
+        let secret_keys = secret_keys(&before.instance);
         match instances::update(&*api.platform, &before, instance, secrets, secret_keys).await {
             Ok(stored) => return Ok(Answer(api.resource(&stored))),
             Err(error) if in_between(&error) => {}
@@ -98,8 +142,11 @@ pub(crate) async fn delete<P: Platform>(
         let view = instances::callback_view(&*api.platform, before.instance.id).await?;
         match instances::delete(&*api.platform, &before).await {
             Ok(()) => {
-                if let Some(view) = view {
-                    release::let_go(&*api.platform, view).await?;
+                // The instance is gone whatever becomes of this: to answer that it failed would be wrong.
+                if let Some(view) = view
+                    && let Err(problem) = release::let_go(&*api.platform, view).await
+                {
+                    tracing::error!(%id, ?problem, "what was parked for a deleted instance could not be let go");
                 }
                 return Ok(Answer(BTreeMap::new()));
             }

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use platform::Platform;
 use url::Url;
 
@@ -75,6 +75,7 @@ pub fn router<P: Platform>(api: Arc<Api<P>>) -> Router {
     let routes = [
         ("/instances", post(instances::provision::<P>)),
         ("/instances/{id}", instance),
+        ("/instances/{id}/enabled", put(instances::enable::<P>).delete(instances::disable::<P>)),
         ("/instances/{id}/events", get(history::list::<P>)),
         ("/instances/{id}/events/{event}", get(history::one::<P>)),
         ("/notifications/subscriptions/deliveries", get(release::queued::<P>).put(release::release::<P>)),

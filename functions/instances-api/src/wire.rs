@@ -33,6 +33,7 @@ pub(crate) struct Given {
     pub(crate) name: Option<String>,
     pub(crate) connector: Option<String>,
     pub(crate) tags: Option<Vec<String>>,
+    pub(crate) disabled: Option<bool>,
     pub(crate) configuration: Changes,
 }
 
@@ -59,6 +60,7 @@ impl Given {
             name: fields.get("name").map(|raw| label("name", raw)).transpose()?,
             connector: connector.map(|raw| string("element.key", raw, "a connector's key")).transpose()?,
             tags: fields.get("tags").map(|raw| tags(raw)).transpose()?,
+            disabled: fields.get("disabled").map(|raw| boolean("disabled", raw)).transpose()?,
             configuration: fields.get("configuration").map(|raw| changes(raw)).transpose()?.unwrap_or_default(),
         })
     }
@@ -66,6 +68,14 @@ impl Given {
 
 fn is_null(raw: &RawValue) -> bool {
     raw.get() == "null"
+}
+
+fn boolean(field: &str, raw: &RawValue) -> Result<bool, Invalid> {
+    match raw.get() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Invalid::new(field, kind(raw), "true or false")),
+    }
 }
 
 /// The kind of a value, for messages: the value itself may be a secret.

@@ -17,6 +17,8 @@ pub enum Answer {
     UnknownConnector(String),
     /// Larger than taken.
     TooLarge,
+    /// Tells more than one request may.
+    TooMany,
     /// Could not be made durable: to be sent again.
     TryAgain,
 }
@@ -30,7 +32,7 @@ impl Answer {
             Self::Unreadable(_) => StatusCode::BAD_REQUEST,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::UnknownConnector(_) => StatusCode::NOT_FOUND,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge | Self::TooMany => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TryAgain => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -43,6 +45,10 @@ impl Answer {
             Self::Unreadable(reason) | Self::Unverified(reason) => Some(reason.clone()),
             Self::UnknownConnector(known) => Some(format!("there is no such connector; known are: {known}")),
             Self::TooLarge => Some(format!("the body is larger than {} bytes", crate::MAX_BODY_BYTES)),
+            Self::TooMany => Some(format!(
+                "the body tells of more changes than one request may: at most {}, and fewer in a large body",
+                connectors::Connector::MAX_CHANGES
+            )),
             Self::TryAgain => Some("the events could not be stored, send them again".into()),
         }
     }

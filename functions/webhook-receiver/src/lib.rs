@@ -25,6 +25,7 @@
 
 mod answer;
 mod enqueue;
+mod intake;
 mod refusals;
 mod returned;
 mod route;
@@ -33,6 +34,7 @@ mod take;
 
 use std::sync::Arc;
 
+use intake::Intake;
 use moka::sync::Cache;
 use platform::Platform;
 use records::RecordError;
@@ -63,6 +65,7 @@ pub struct Receiver<P> {
     /// What providers call, without a trailing slash: some sign the whole URL, and `Host` is the sender's to choose.
     public_url: String,
     refusals: RefusalCounts,
+    intake: Intake,
     opened: Cache<String, SecretString>,
 }
 
@@ -73,6 +76,7 @@ impl<P: Platform> Receiver<P> {
             platform,
             public_url: public_url.trim_end_matches('/').to_owned(),
             refusals: RefusalCounts::default(),
+            intake: Intake::default(),
             opened: Cache::new(OPENED_KEPT),
         }
     }

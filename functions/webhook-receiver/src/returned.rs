@@ -70,11 +70,14 @@ impl<P: Platform> Receiver<P> {
             .flatten()
             .filter(|view| view.connector == connector.key() && view.account == sender.account)
             .filter(|view| !view.disabled && view.events_on)
+            // To tell the sender its own events would only make them go round.
+            .filter(|view| view.instance != sender.instance)
             .collect();
-        if receivers.len() > INSTANCES_PER_ACCOUNT {
+        let most = fan_out(hops);
+        if receivers.len() > most {
             let detail = format!("returned from instance {} for {} instances", sender.instance, receivers.len());
             self.refuse(connector, Reason::TooMany, detail);
-            receivers.truncate(INSTANCES_PER_ACCOUNT);
+            receivers.truncate(most);
         }
         if receivers.is_empty() {
             let detail = format!("returned from instance {}: no instance takes it", sender.instance);
@@ -133,6 +136,12 @@ impl<P: Platform> Receiver<P> {
         verified.map_err(|error| refuse(Reason::SignatureMismatch, format!("instance {id}: {error}")))?;
         Ok(view)
     }
+}
+
+/// Most instances that events are handed to when they come back for the `hops`th time. A hundred instances that hand their
+/// events to each other would make a million notifications of one change in three rounds.
+fn fan_out(hops: u8) -> usize {
+    INSTANCES_PER_ACCOUNT / 10_usize.pow(u32::from(hops.clamp(1, MAX_HOPS)) - 1)
 }
 
 fn hops(headers: &HeaderMap) -> Option<u8> {

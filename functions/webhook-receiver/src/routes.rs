@@ -9,11 +9,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use platform::Platform;
 
 use crate::take::Incoming;
-use crate::{Answer, EVENTS_PATH, MAX_BODY_BYTES, Receiver};
+use crate::{Answer, EVENTS_PATH, Receiver};
 
 /// The receiver's routes.
 pub fn router<P: Platform>(receiver: Arc<Receiver<P>>) -> Router {
@@ -50,11 +49,14 @@ async fn take<P: Platform>(
     request: Request,
 ) -> Response {
     if request.method() != Method::POST {
-        return plain(receiver, StatusCode::METHOD_NOT_ALLOWED, "webhooks are taken by POST");
+        let mut response = plain(receiver, StatusCode::METHOD_NOT_ALLOWED, "webhooks are taken by POST");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return response;
     }
     let (parts, body) = request.into_parts();
-    let body = match read(body).await {
-        Ok(body) => body,
+    // Held until the request is answered: what was read is worked on, and takes memory, until then.
+    let (body, _room) = match receiver.intake.read(body).await {
+        Ok(read) => read,
         Err(answer) => {
             receiver.refuse_unread(connector, &answer);
             return respond(receiver, &answer);
@@ -63,14 +65,6 @@ async fn take<P: Platform>(
     let path_and_query = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     let incoming = Incoming { connector, instance, method: parts.method, path_and_query, headers: parts.headers, body };
     respond(receiver, &receiver.take(incoming).await)
-}
-
-async fn read(body: Body) -> Result<Bytes, Answer> {
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Answer::TooLarge),
-        Err(_) => Err(Answer::Unreadable("the body ended early".into())),
-    }
 }
 
 fn respond<P: Platform>(receiver: &Receiver<P>, answer: &Answer) -> Response {

@@ -1,8 +1,8 @@
 //! A provider's request, from its bytes to one batch per instance.
 
 use bytes::Bytes;
-use connectors::{Connector, Normalised, Parsed, Request, VerifyError, catalogue};
-use events::{Batch, Event, EventId, Source, Timestamp};
+use connectors::{Change, Connector, Normalised, Parsed, Request, VerifyError, catalogue, select};
+use events::{Batch, Event, EventId, Source};
 use http::{HeaderMap, Method};
 use platform::Platform;
 use records::instances::WebhookView;
@@ -11,6 +11,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::route::{self, Candidates, Found};
 use crate::{Answer, Receiver};
+
+/// Most bytes that one request may become for one instance, all its notifications together.
+const POSTED_BYTES: usize = 64 * 1024 * 1024;
 
 /// A request to a connector's URL.
 #[derive(Debug)]
@@ -64,9 +67,9 @@ impl<P: Platform> Receiver<P> {
         if candidates.views.is_empty() {
             return Ok(Answer::Taken);
         }
+        let found = candidates.found;
         let views = self.verified(connector, &request, candidates).await?;
-        let accepted_at = self.platform.now();
-        let batches = self.batches(connector, &request, &parsed, &incoming.body, &views, accepted_at);
+        let batches = self.batches(connector, &request, &parsed, &incoming.body, &views, found)?;
         self.enqueue(batches).await?;
         Ok(Answer::Taken)
     }
@@ -126,8 +129,11 @@ impl<P: Platform> Receiver<P> {
         parsed: &Parsed,
         body: &Bytes,
         views: &[WebhookView],
-        accepted_at: Timestamp,
-    ) -> Vec<(Batch, String)> {
+        found: Found,
+    ) -> Result<Vec<(Batch, String)>, Answer> {
+        let accepted_at = self.platform.now();
+        // A request may tell of several customers' accounts. None is shown another's part of it.
+        let mixed = connector.accounts(parsed).len() > 1;
         let mut shared: Option<Normalised> = None;
         let mut batches = Vec::with_capacity(views.len());
         for view in views {
@@ -138,14 +144,26 @@ impl<P: Platform> Receiver<P> {
             } else {
                 shared.get_or_insert_with(|| self.normalise(connector, request, parsed, view))
             };
-            let events = self.events(view, normalised);
+            self.check_size(connector, normalised, body)?;
+            let concerning: Vec<&Change> =
+                normalised.changes.iter().filter(|change| concerns(view, found, change)).collect();
+            let events = self.events(view, &concerning);
             if events.is_empty() {
                 if !normalised.changes.is_empty() {
-                    let types = normalised.changes.len();
-                    self.refuse(connector, Reason::Filtered, format!("instance {}: {types} changes", view.instance));
+                    let (all, ours) = (normalised.changes.len(), concerning.len());
+                    let detail = format!(
+                        "instance {}: of {all} changes, {ours} concern its account, none of an object type it wants",
+                        view.instance
+                    );
+                    self.refuse(connector, Reason::Filtered, detail);
                 }
                 continue;
             }
+            let entries = || concerning.iter().map(|change| change.entry).collect::<Vec<_>>();
+            let raw = match mixed.then(|| select(body, &entries())).flatten() {
+                Some(part) => Bytes::from(part),
+                None => body.clone(),
+            };
             let batch = Batch {
                 instance: view.instance,
                 connector: connector.key().to_owned(),
@@ -154,11 +172,23 @@ impl<P: Platform> Receiver<P> {
                 accepted_at,
                 hops: 0,
                 events,
-                raw: body.clone(),
+                raw,
             };
             batches.push((batch, view.group.clone()));
         }
-        batches
+        Ok(batches)
+    }
+
+    /// Each notification carries the whole body: many changes in a large one would be posted, and kept while the callback
+    /// is down, as many times the body. No provider sends anything near this.
+    fn check_size(&self, connector: &Connector, normalised: &Normalised, body: &Bytes) -> Result<(), Answer> {
+        let notifications = normalised.changes.len().div_ceil(Source::Webhook.batch_limit());
+        if !normalised.too_many && notifications * body.len() <= POSTED_BYTES {
+            return Ok(());
+        }
+        let detail = format!("{} changes or more in {} bytes", normalised.changes.len(), body.len());
+        self.refuse(connector, Reason::TooMany, detail);
+        Err(Answer::TooMany)
     }
 
     fn normalise(
@@ -177,16 +207,12 @@ impl<P: Platform> Receiver<P> {
         normalised
     }
 
-    /// The changes that concern the instance, as its events.
-    fn events(&self, view: &WebhookView, normalised: &Normalised) -> Vec<Event> {
+    /// The changes that the instance wants, as its events.
+    fn events(&self, view: &WebhookView, concerning: &[&Change]) -> Vec<Event> {
         let wanted = |object_type: &str| {
             view.objects.is_empty() || view.objects.iter().any(|wanted| *wanted == object_type.to_lowercase())
         };
-        let concerns = |account: Option<&String>| match (account, &view.provider_account) {
-            (Some(theirs), Some(ours)) => theirs == ours,
-            _ => true,
-        };
-        let of_view = normalised.changes.iter().filter(|c| concerns(c.account.as_ref()) && wanted(&c.object_type));
+        let of_view = concerning.iter().filter(|change| wanted(&change.object_type));
         of_view
             .map(|change| {
                 let drawn;
@@ -210,6 +236,16 @@ impl<P: Platform> Receiver<P> {
                 }
             })
             .collect()
+    }
+}
+
+/// Whether the change is of the instance's account. What names no account concerns whoever the request names itself, and
+/// nobody that was found by the accounts of its other entries.
+fn concerns(view: &WebhookView, found: Found, change: &Change) -> bool {
+    match (&change.account, &view.provider_account) {
+        (Some(theirs), Some(ours)) => theirs == ours,
+        (Some(_), None) => true,
+        (None, _) => found == Found::ByName,
     }
 }
 

@@ -172,7 +172,7 @@ proptest! {
         header in "[ -~]{0,40}",
         hops: bool,
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut world = world(409).await;
             world.restart();

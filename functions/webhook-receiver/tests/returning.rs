@@ -122,7 +122,8 @@ async fn every_circle_ends_and_is_counted() {
     let last = MAX_HOPS.to_string();
     assert_eq!(world.call(returned("/", &body, KEY, world.now(), &last)).await.0, StatusCode::OK);
     let taken = told(&world).len();
-    assert_eq!(taken, 2);
+    assert_eq!(taken, 1, "the last time they are handed to one instance only, and the rest is counted");
+    assert_eq!(refused(&world, "standard").await.get(&Reason::TooMany), Some(&1));
     for hops in [MAX_HOPS + 1, u8::MAX] {
         let request = returned("/", &body, KEY, world.now(), &hops.to_string());
         assert_eq!(world.call(request).await.0, StatusCode::OK, "answered 2xx, or it would be sent again");
@@ -144,14 +145,15 @@ async fn what_is_no_notification_of_ours_is_not_returned() {
 }
 
 #[tokio::test]
-async fn a_circle_of_two_instances_comes_to_rest() {
+async fn a_circle_of_two_instances_comes_to_rest_and_none_is_told_its_own_events() {
     use scenarios::{Behaviour, PUBLIC_URL, Reply};
     let world = world(506).await;
     let own = format!("{PUBLIC_URL}/elements/api-v2/events/standard/");
     let behaviour = Behaviour { key: Some(KEY.into()), first: vec![], then: Reply::Status(200) };
     world.callbacks.behave(&own, behaviour);
     let sender = world.make(hubspot("1").callback(&own).signed(KEY)).await;
-    let middle = world.make(Spec::of("standard").callback(&own).signed(KEY)).await.id;
+    let one = world.make(Spec::of("standard").callback(&own).signed(KEY)).await.id;
+    let other = world.make(Spec::of("standard").callback(&own).signed(KEY)).await.id;
     assert_eq!(world.send(&common::one(&world, "1", 11)).await.0, StatusCode::OK);
     let mut posted = 0;
     for _ in 0..20 {
@@ -168,8 +170,9 @@ async fn a_circle_of_two_instances_comes_to_rest() {
             assert_eq!(world.call(request).await.0, StatusCode::OK);
         }
     }
-    assert_eq!(posted, 1 + usize::from(MAX_HOPS), "the first, and then each hop");
+    assert_eq!(posted, 1 + 2 * usize::from(MAX_HOPS), "the first, and then each hop to both");
     assert_eq!(world.records(sender.id).await.len(), 1);
-    assert_eq!(world.records(middle).await.len(), usize::from(MAX_HOPS));
-    assert_eq!(refused(&world, "standard").await, counts(&[(Reason::Loop, 1)]));
+    assert_eq!(world.records(one).await.len(), usize::from(MAX_HOPS));
+    assert_eq!(world.records(other).await.len(), usize::from(MAX_HOPS));
+    assert_eq!(refused(&world, "standard").await, counts(&[(Reason::Loop, 2)]));
 }

@@ -9,7 +9,7 @@ use events::{InstanceId, configuration};
 use http::StatusCode;
 use platform::Platform as _;
 use records::refused::Reason;
-use scenarios::{Spec, Trouble, Webhook};
+use scenarios::{Spec, Trouble, Webhook, hubspot_change};
 
 fn objects(told: &[u64]) -> Vec<String> {
     told.iter().map(ToString::to_string).collect()
@@ -98,12 +98,51 @@ async fn a_request_that_mixes_portals_tells_each_instance_of_its_own() {
     assert_eq!(world.send(&mixed).await.0, StatusCode::OK);
     let expected = sorted(vec![(a, objects(&[11, 12])), (b, objects(&[21]))]);
     assert_eq!(told(&world), expected);
+    for batch in queued(&world) {
+        let (own, entries) = if batch.instance == a { ("1", 2) } else { ("2", 1) };
+        let raw: Vec<serde_json::Value> = serde_json::from_slice(&batch.raw).unwrap();
+        assert_eq!(raw.len(), entries, "no customer is shown another's changes");
+        assert!(raw.iter().all(|entry| entry["portalId"].to_string() == own), "{raw:?}");
+    }
     assert_eq!(refused(&world, "hubspot").await, counts(&[(Reason::UnknownAccount, 1)]));
     // Also when the path names one of them: the other portal's changes are not its business.
     let named = mixed.path(&format!("/{}", a.to_path()));
     assert_eq!(world.send(&named).await.0, StatusCode::OK);
     assert_eq!(told(&world).iter().filter(|(instance, _)| *instance == a).count(), 2);
     assert_eq!(told(&world).iter().filter(|(instance, _)| *instance == b).count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_would_be_posted_many_times_its_size_is_answered_413_and_counted() {
+    let world = world(3031).await;
+    world.make(hubspot("1")).await;
+    let changes: Vec<(&str, u64)> = (0..1000).map(|n| ("1", n)).collect();
+    assert_eq!(world.send(&Webhook::hubspot(SECRET, &changes, world.now())).await.0, StatusCode::OK);
+    let queued = world.platform().memory.batches().messages().len();
+    let more: Vec<(&str, u64)> = (0..1001).map(|n| ("1", n)).collect();
+    let entries = Webhook::hubspot(SECRET, &more, world.now());
+    assert_eq!(world.send(&entries).await.0, StatusCode::BAD_REQUEST, "more entries than are read");
+    let merged = (0..1001).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    let merge = format!(
+        r#"[{{"eventId":1,"portalId":1,"occurredAt":{},"subscriptionType":"contact.merge","objectId":1,"primaryObjectId":5000,"mergedObjectIds":[{merged}]}}]"#,
+        world.now().as_millis()
+    );
+    assert_eq!(world.send(&Webhook::new("hubspot", SECRET, merge)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    let wide = format!(r#","padding":"{}"}}]"#, "x".repeat(3 * 1024 * 1024));
+    let body = format!(
+        "[{}",
+        changes
+            .iter()
+            .take(500)
+            .map(|(portal, n)| hubspot_change(portal, *n, world.now()))
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    let wide = format!("{}{wide}", body.strip_suffix('}').unwrap());
+    assert_eq!(world.send(&Webhook::new("hubspot", SECRET, wide)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(world.platform().memory.batches().messages().len(), queued);
+    let expected = counts(&[(Reason::Malformed, 1), (Reason::TooMany, 2)]);
+    assert_eq!(refused(&world, "hubspot").await, expected);
 }
 
 #[tokio::test]

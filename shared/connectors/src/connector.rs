@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use events::Timestamp;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use jaq_core::Vars;
 use jaq_json::{Map, Val};
 use serde_saphyr::Spanned;
 
 use crate::definition::{Definition, Rule, Scope};
 use crate::program::Program;
-use crate::row::{self, SkipReason, Skipped};
+use crate::row::{self, Occurrences, SkipReason, Skipped};
 use crate::signature::{self, Outgoing, SignError, Verified, VerifyError};
 use crate::{Change, DefinitionError, Example, Malformed, Request};
 
-const HEADERS: &str = "$headers";
+const DELIVERY: &str = "$delivery";
 const CONFIG: &str = "$config";
 const INDEX: &str = "$index";
 
@@ -39,7 +39,7 @@ pub struct Connector {
 
 #[derive(Debug, Clone, Copy)]
 struct Uses {
-    headers: bool,
+    delivery: bool,
     config: bool,
     index: bool,
 }
@@ -59,12 +59,21 @@ pub struct Normalised {
     pub changes: Vec<Change>,
     /// What became no change.
     pub skipped: Vec<Skipped>,
+    /// Whether the request tells more than [`Connector::MAX_CHANGES`]. What is here then are the first of them only:
+    /// refuse the request whole.
+    pub too_many: bool,
 }
 
 impl Connector {
     /// Most entries that a body may hold. Each costs microseconds before the signature is known to be right, so there
-    /// must be a bound; HubSpot, the most talkative, sends 100.
-    pub const MAX_ENTRIES: usize = 10_000;
+    /// must be a bound; HubSpot, the most talkative, sends at most 100.
+    pub const MAX_ENTRIES: usize = 1_000;
+
+    /// Most changes that a request may tell, what is skipped counted in. An entry may make several, and one small merge
+    /// can list thousands of ids: a short text must not become a long work. HubSpot's at most 100 entries make about 200
+    /// changes when all are merges, of two records each as its interface has it; so this is five times the most that is
+    /// to be expected, and whatever came of it still fits a process's memory many times over.
+    pub const MAX_CHANGES: usize = 1_000;
 
     /// Reads and compiles a definition.
     ///
@@ -74,15 +83,15 @@ impl Connector {
         let Definition { key, name, hub, webhook } = Definition::read(text)?;
         let variables: Vec<String> = webhook.tables.keys().map(|table| format!("${table}")).collect();
         let mut variables: Vec<&str> = variables.iter().map(String::as_str).collect();
-        if let Some(taken) = variables.iter().find(|name| [HEADERS, CONFIG, INDEX].contains(name)) {
+        if let Some(taken) = variables.iter().find(|name| [DELIVERY, CONFIG, INDEX].contains(name)) {
             return Err(DefinitionError { line: 0, message: format!("a table cannot be called {}", &taken[1..]) });
         }
-        variables.splice(0..0, [HEADERS, CONFIG, INDEX]);
+        variables.splice(0..0, [DELIVERY, CONFIG, INDEX]);
         let account = webhook.account.as_ref().map(|code| compile(code, text, &[])).transpose()?;
         let mapping = compile(&webhook.mapping, text, &variables)?;
         // By mention, so that a word in a comment costs time and nothing else.
         let mentions = |variable| webhook.mapping.value.contains(variable);
-        let uses = Uses { headers: mentions(HEADERS), config: mentions(CONFIG), index: mentions(INDEX) };
+        let uses = Uses { delivery: mentions(DELIVERY), config: mentions(CONFIG), index: mentions(INDEX) };
         let tables = webhook.tables.values().map(|table| object(table.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
         Ok(Self {
             key,
@@ -185,8 +194,8 @@ impl Connector {
         signature::verify(&self.signatures, request, secrets, now)
     }
 
-    /// What the request tells. `configuration` is the instance's, and counts only where
-    /// [`Self::reads_configuration`] says so.
+    /// What the request tells, or the beginning of it where that is [too much](Normalised::too_many). `configuration` is
+    /// the instance's, and counts only where [`Self::reads_configuration`] says so.
     #[must_use]
     pub fn normalise(
         &self,
@@ -196,17 +205,27 @@ impl Connector {
     ) -> Normalised {
         let fields = configuration.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         let config = if self.uses.config { object(fields) } else { Val::Null };
-        let headers = if self.uses.headers { headers(request.headers) } else { Val::Null };
+        let delivery = self.uses.delivery.then(|| signature::delivery(&self.signatures, request.headers)).flatten();
+        let delivery = delivery.map_or(Val::Null, text);
         let variables = |index| {
-            let own = [headers.clone(), config.clone(), Val::from(index)];
+            let own = [delivery.clone(), config.clone(), Val::from(index)];
             Vars::new(own.into_iter().chain(self.tables.iter().cloned()))
         };
         let shared = variables(0_usize);
-        let mut result = Normalised { changes: Vec::with_capacity(parsed.entries.len()), skipped: Vec::new() };
+        let mut result = Normalised { changes: Vec::with_capacity(parsed.entries.len()), ..Normalised::default() };
+        let mut occurrences = Occurrences::default();
         for (index, (entry, account)) in parsed.entries.iter().zip(self.entry_accounts(parsed)).enumerate() {
             let variables = if self.uses.index { variables(index) } else { shared.clone() };
+            // The mapping makes its rows one by one, as they are asked for.
             for row in self.mapping.run(variables, entry.clone()) {
-                match row.map_err(|_| SkipReason::Mapping).and_then(|row| row::read(&row, account.as_deref())) {
+                if result.changes.len() + result.skipped.len() == Self::MAX_CHANGES {
+                    result.too_many = true;
+                    return result;
+                }
+                let change = row
+                    .map_err(|_| SkipReason::Mapping)
+                    .and_then(|row| row::read(&row, index, account.as_deref(), &mut occurrences));
+                match change {
                     Ok(change) => result.changes.push(change),
                     Err(reason) => result.skipped.push(Skipped { entry: index, reason }),
                 }
@@ -241,12 +260,37 @@ fn compile(code: &Spanned<String>, text: &str, variables: &[&str]) -> Result<Pro
     Program::compile(&code.value, line + u64::from(block), variables)
 }
 
+fn text(text: &str) -> Val {
+    Val::utf8_str(text.as_bytes().to_vec())
+}
+
 fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Val {
-    let text = |text: &str| Val::utf8_str(text.as_bytes().to_vec());
     Val::obj(fields.map(|(key, value)| (text(key), text(value))).collect::<Map>())
 }
 
-/// The headers as an object: each one's first value, where it is ASCII.
-fn headers(headers: &HeaderMap) -> Val {
-    object(headers.keys().filter_map(|name| Some((name.as_str(), headers.get(name)?.to_str().ok()?))))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_rows_of_a_merge_share_one_occurrence_so_it_is_hashed_once() {
+        let hubspot = crate::catalogue().get("hubspot").unwrap();
+        let ids: Vec<_> = (1..=900).map(|id| id.to_string()).collect();
+        let entry = format!(
+            r#"{{"eventId":1,"portalId":1,"occurredAt":1,"subscriptionType":"contact.merge","objectId":1,"mergedObjectIds":[{}]}}"#,
+            ids.join(",")
+        );
+        let entry: Val = serde_json::from_str(&entry).unwrap();
+        let variables = [Val::Null, Val::Null, Val::Null].into_iter().chain(hubspot.tables.iter().cloned());
+        let rows: Vec<_> = hubspot.mapping.run(Vars::new(variables), entry).map(Result::unwrap).collect();
+        let mut addresses = rows.iter().map(|row| match row {
+            Val::Arr(row) => match &row[4] {
+                Val::Arr(occurrence) => std::sync::Arc::as_ptr(occurrence),
+                _ => panic!("no occurrence"),
+            },
+            _ => panic!("no row"),
+        });
+        let first = addresses.next().unwrap();
+        assert!(rows.len() == 900 && addresses.all(|address| address == first));
+    }
 }

@@ -13,12 +13,13 @@
 //!   mapping: […]                  # jq, from an entry: [objectType, objectId, eventType, date, occurrence], any number
 //! ```
 //!
-//! An *entry* is an element of the body, where that is an array, else the body. A mapping may use `$headers` (an object
-//! of lower-case names), `$config` (the instance's configuration), `$index` (the entry's place in the body, from 0) and
-//! its tables. It yields arrays, because building an object costs jq about a microsecond a field. In them:
+//! An *entry* is an element of the body, where that is an array, else the body. A mapping may use `$delivery` (the
+//! delivery's id, or null: from the `id` header of the rule that decides, since another header is nobody's word),
+//! `$config` (the instance's configuration), `$index` (the entry's place in the body, from 0) and its tables. It yields arrays, because building an object costs jq about a microsecond a field. In them:
 //! `objectType` and `objectId` are text or a whole number; `eventType` is a word of the contract; `date` is milliseconds
 //! since 1970, an RFC 3339 text or null; `occurrence` is an array of whatever a redelivery repeats and another change
-//! does not, or null where the provider sends nothing of the kind.
+//! does not, or null where the provider sends nothing of the kind. A mapping that yields many rows binds it once
+//! (`… as $occurrence`): it is hashed once then.
 
 use std::collections::BTreeMap;
 use std::fmt;

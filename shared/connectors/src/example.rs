@@ -13,7 +13,7 @@ pub struct Example {
     pub name: String,
     /// What it shows, and where it comes from.
     pub about: String,
-    /// Headers that the mapping reads.
+    /// Headers that count beside the signature: the delivery's id.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// The body, byte for byte.

@@ -14,7 +14,8 @@
 //! [`Connector::verify`], over the bytes as they came, makes it the provider's.
 //!
 //! *Failure:* a body that is not JSON is [`Malformed`]; a signature that is absent, late or wrong is a [`VerifyError`]
-//! whose variant tells the operator which, and never holds the secret or the expected value; one entry of a body that
+//! whose variant tells the operator which, and never holds the secret or the expected value; a request that tells more than
+//! [`Connector::MAX_CHANGES`] is read no further and [says so](Normalised::too_many); one entry of a body that
 //! the mapping cannot read becomes a [`Skipped`] beside its neighbours' changes, never a failure of the batch.
 //!
 //! The schema of a definition is [`definition`], commented there; `definitions/hubspot.yaml` is the one to read first.
@@ -29,6 +30,7 @@ mod example;
 mod message;
 mod program;
 mod row;
+mod select;
 mod signature;
 
 use events::{EventType, Timestamp};
@@ -38,6 +40,7 @@ pub use connector::{Connector, Normalised, Parsed};
 pub use definition::{DefinitionError, Scope};
 pub use example::{Example, ExpectedChange};
 pub use row::{SkipReason, Skipped};
+pub use select::select;
 pub use signature::{Outgoing, SignError, Verified, VerifyError};
 
 /// A provider's request, as it came.
@@ -57,8 +60,11 @@ pub struct Request<'a> {
 /// One change that a request tells of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// The provider's id of the customer's account, where the body names it. `None` concerns whichever instances the
-    /// request reached by path or header.
+    /// The place in the body of the entry that tells of it, from 0; several changes may come of one. What [`select`]
+    /// takes.
+    pub entry: usize,
+    /// The provider's id of the customer's account, where the entry names it. `None` (the entry names none, or none that
+    /// can be read) concerns whichever instances the request reached by path or header.
     pub account: Option<String>,
     /// The contract's word for the kind of object, e.g. `contacts`; the provider's own word where there is none.
     pub object_type: String,
@@ -68,9 +74,10 @@ pub struct Change {
     pub event_type: EventType,
     /// When, by the provider's clock, where the provider says so.
     pub date: Option<Timestamp>,
-    /// What a redelivery repeats and another change does not: the fields that the definition lists, as canonical bytes
-    /// (object and event type are not among them). `None`: the provider names no occurrence.
-    pub occurrence: Option<Vec<u8>>,
+    /// What a redelivery repeats and another change does not: SHA-256 over the fields that the definition lists, as
+    /// canonical bytes. Changes that came of one entry share it; object and event type tell them apart. `None`: the
+    /// provider names no occurrence.
+    pub occurrence: Option<[u8; 32]>,
 }
 
 /// Why a request's body cannot be read.

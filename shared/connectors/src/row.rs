@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use std::sync::Arc;
+
 use events::{EventType, Timestamp};
 use jaq_json::{Num, Val};
+use sha2::{Digest as _, Sha256};
 
 use crate::Change;
 
@@ -31,31 +34,58 @@ pub enum SkipReason {
     /// The mapping yielded something other than an array of five.
     #[error("the mapping yielded no [objectType, objectId, eventType, date, occurrence]")]
     Row,
-    /// It names no kind of object.
-    #[error("it names no object type")]
+    /// It names no kind of object, or one too long to be one.
+    #[error("it names no object type of at most {MAX_NAME_BYTES} bytes")]
     ObjectType,
-    /// It names no object.
-    #[error("it names no object id")]
+    /// It names no object, or one too long to be one.
+    #[error("it names no object id of at most {MAX_NAME_BYTES} bytes")]
     ObjectId,
 }
 
 /// The last moment of the year 9999: later dates cannot be written as the contract writes them.
 const LAST_MS: i64 = 253_402_300_799_999;
 
-/// Reads `[objectType, objectId, eventType, date, occurrence]`.
-pub(crate) fn read(row: &Val, account: Option<&str>) -> Result<Change, SkipReason> {
+/// Longest name or id. A name stands in each row made of an entry, so a long one would cost its length times their
+/// number. Ids are tens of bytes; 2,048 is the most of a DynamoDB key.
+const MAX_NAME_BYTES: usize = 1_024;
+
+/// The digests of occurrences. Rows made of one entry share its occurrence, which may be long (a merge's lists every id):
+/// it is hashed once, not once for each of them.
+#[derive(Default)]
+pub(crate) struct Occurrences {
+    /// Held, not just its address: another occurrence cannot come to lie at it.
+    last: Option<(Arc<Vec<Val>>, [u8; 32])>,
+}
+
+impl Occurrences {
+    fn digest(&mut self, fields: &Arc<Vec<Val>>, hash: impl FnOnce(&[Val]) -> [u8; 32]) -> [u8; 32] {
+        match &self.last {
+            Some((last, digest)) if Arc::ptr_eq(last, fields) => *digest,
+            _ => {
+                let digest = hash(fields);
+                self.last = Some((Arc::clone(fields), digest));
+                digest
+            }
+        }
+    }
+}
+
+/// Reads `[objectType, objectId, eventType, date, occurrence]`, made of the entry at `entry`.
+pub(crate) fn read(
+    row: &Val,
+    entry: usize,
+    account: Option<&str>,
+    occurrences: &mut Occurrences,
+) -> Result<Change, SkipReason> {
     let Val::Arr(row) = row else { return Err(SkipReason::Row) };
     let [object_type, object_id, event_type, date, occurrence] = row.as_slice() else { return Err(SkipReason::Row) };
     let occurrence = match occurrence {
         Val::Null => None,
-        Val::Arr(fields) => {
-            let mut bytes = Vec::with_capacity(16 * fields.len());
-            fields.iter().for_each(|field| canonical(field, &mut bytes));
-            Some(bytes)
-        }
+        Val::Arr(fields) => Some(occurrences.digest(fields, digest)),
         _ => return Err(SkipReason::Row),
     };
     Ok(Change {
+        entry,
         account: account.map(String::from),
         object_type: name(object_type).ok_or(SkipReason::ObjectType)?,
         object_id: name(object_id).ok_or(SkipReason::ObjectId)?,
@@ -72,13 +102,13 @@ fn text(value: &Val) -> Option<&str> {
     }
 }
 
-/// A name or id: text that is not empty, as it is, or a whole number, digit by digit. A number with a fraction or beyond
+/// A name or id: text that is neither empty nor overlong, as it is, or a whole number, digit by digit. A number with a fraction or beyond
 /// 64 bits is none: it was rounded when it was read, and a rounded id is another object's.
 pub(crate) fn name(value: &Val) -> Option<String> {
     match value {
         Val::Num(Num::Int(number)) => Some(number.to_string()),
         Val::Num(Num::BigInt(number)) => Some(number.to_string()),
-        _ => text(value).filter(|text| !text.is_empty()).map(String::from),
+        _ => text(value).filter(|text| (1..=MAX_NAME_BYTES).contains(&text.len())).map(String::from),
     }
 }
 
@@ -92,41 +122,47 @@ fn date(value: &Val) -> Option<Timestamp> {
     (0..=LAST_MS).contains(&date.as_millis()).then_some(date)
 }
 
-/// Appends `value` so that no two different values (or lists of values) make the same bytes: a letter for the type, a
+fn digest(fields: &[Val]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    fields.iter().for_each(|field| canonical(field, &mut |bytes| hash.update(bytes)));
+    hash.finalize().into()
+}
+
+/// Feeds `value` to `out` so that no two different values (or lists of values) make the same bytes: a letter for the type, a
 /// length where there is one, the value. An object's fields are sorted, for a provider is free to reorder them.
-fn canonical(value: &Val, bytes: &mut Vec<u8>) {
+fn canonical(value: &Val, out: &mut impl FnMut(&[u8])) {
     match value {
-        Val::Null => bytes.push(b'n'),
-        Val::Bool(truth) => bytes.push(if *truth { b't' } else { b'f' }),
-        Val::Num(Num::Int(number)) => sized(b'i', number.to_string().as_bytes(), bytes),
-        Val::Num(Num::BigInt(number)) => sized(b'i', number.to_string().as_bytes(), bytes),
-        Val::Num(Num::Float(number)) => sized(b'd', &number.to_bits().to_be_bytes(), bytes),
-        Val::Num(Num::Dec(number)) => sized(b'd', number.as_bytes(), bytes),
-        Val::BStr(text) | Val::TStr(text) => sized(b's', text, bytes),
+        Val::Null => out(b"n"),
+        Val::Bool(truth) => out(if *truth { b"t" } else { b"f" }),
+        Val::Num(Num::Int(number)) => sized(b'i', number.to_string().as_bytes(), out),
+        Val::Num(Num::BigInt(number)) => sized(b'i', number.to_string().as_bytes(), out),
+        Val::Num(Num::Float(number)) => sized(b'd', &number.to_bits().to_be_bytes(), out),
+        Val::Num(Num::Dec(number)) => sized(b'd', number.as_bytes(), out),
+        Val::BStr(text) | Val::TStr(text) => sized(b's', text, out),
         Val::Arr(items) => {
-            length(b'a', items.len(), bytes);
-            items.iter().for_each(|item| canonical(item, bytes));
+            length(b'a', items.len(), out);
+            items.iter().for_each(|item| canonical(item, out));
         }
         Val::Obj(fields) => {
-            length(b'o', fields.len(), bytes);
+            length(b'o', fields.len(), out);
             let mut sorted: Vec<_> = fields.iter().collect();
             sorted.sort_by_key(|(key, _)| *key);
             for (key, value) in sorted {
-                canonical(key, bytes);
-                canonical(value, bytes);
+                canonical(key, out);
+                canonical(value, out);
             }
         }
     }
 }
 
-fn length(tag: u8, length: usize, bytes: &mut Vec<u8>) {
-    bytes.push(tag);
-    bytes.extend_from_slice(&(length as u64).to_be_bytes());
+fn length(tag: u8, length: usize, out: &mut impl FnMut(&[u8])) {
+    out(&[tag]);
+    out(&(length as u64).to_be_bytes());
 }
 
-fn sized(tag: u8, value: &[u8], bytes: &mut Vec<u8>) {
-    length(tag, value.len(), bytes);
-    bytes.extend_from_slice(value);
+fn sized(tag: u8, value: &[u8], out: &mut impl FnMut(&[u8])) {
+    length(tag, value.len(), out);
+    out(value);
 }
 
 #[cfg(test)]
@@ -139,8 +175,12 @@ mod tests {
 
     fn bytes(json: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        canonical(&value(json), &mut bytes);
+        canonical(&value(json), &mut |piece| bytes.extend_from_slice(piece));
         bytes
+    }
+
+    fn change(row: &Val, account: Option<&str>) -> Result<Change, SkipReason> {
+        read(row, 0, account, &mut Occurrences::default())
     }
 
     #[test]
@@ -166,13 +206,45 @@ mod tests {
     fn a_date_that_cannot_be_read_costs_the_date_not_the_change() {
         for bad in ["-1", "1e300", "9223372036854775807", r#""yesterday""#, "{}", "253402300800000"] {
             let row = format!(r#"["contacts", 1, "CREATED", {bad}, null]"#);
-            assert_eq!(read(&value(&row), None).unwrap().date, None, "{bad}");
+            assert_eq!(change(&value(&row), None).unwrap().date, None, "{bad}");
         }
         let row = value(r#"["contacts", 1, "created", "2025-09-10T21:31:25.179851517Z", []]"#);
-        let change = read(&row, Some("33")).unwrap();
+        let change = change(&row, Some("33")).unwrap();
         assert_eq!(change.date, Some(Timestamp::from_millis(1_757_539_885_179)));
         assert_eq!(change.event_type, EventType::Created);
-        assert_eq!(change.occurrence, Some(Vec::new()));
+        assert_eq!(change.occurrence, Some(digest(&[])));
+    }
+
+    #[test]
+    fn a_name_is_of_bounded_length() {
+        for (length, fits) in [(MAX_NAME_BYTES, true), (MAX_NAME_BYTES + 1, false)] {
+            assert_eq!(name(&value(&format!("\"{}\"", "x".repeat(length)))).is_some(), fits, "{length}");
+        }
+        let long = "x".repeat(MAX_NAME_BYTES + 1);
+        let row = |kind: &str, id: &str| change(&value(&format!(r#"["{kind}", "{id}", "CREATED", null, null]"#)), None);
+        assert_eq!(row(&long, "1"), Err(SkipReason::ObjectType));
+        assert_eq!(row("contacts", &long), Err(SkipReason::ObjectId));
+    }
+
+    #[test]
+    fn an_occurrence_that_rows_share_is_hashed_once() {
+        let fields = |json: &str| match value(json) {
+            Val::Arr(fields) => fields,
+            _ => panic!("no array"),
+        };
+        let (one, same, other) = (fields("[1]"), fields("[1]"), fields("[2]"));
+        let mut occurrences = Occurrences::default();
+        let mut hashed = 0;
+        let mut made = Vec::new();
+        for shared in std::iter::repeat_n(&one, 100).chain([&other, &one, &same]) {
+            made.push(occurrences.digest(shared, |fields| {
+                hashed += 1;
+                digest(fields)
+            }));
+        }
+        assert_eq!(hashed, 4);
+        assert!(made[..100].iter().chain(&made[101..]).all(|digest| *digest == made[0]));
+        assert_ne!(made[100], made[0]);
     }
 
     #[test]

@@ -115,6 +115,15 @@ pub(crate) fn verify(
     Err(if usable { VerifyError::Mismatch } else { VerifyError::UnusableSecret })
 }
 
+/// The delivery's id: from the header that the deciding rule's signature covers, for of another rule's id header anyone
+/// may make anything without breaking the signature. Without a signature the first id there is: only an instance that
+/// waives verification takes such a request.
+pub(crate) fn delivery<'h>(rules: &[Rule], headers: &'h HeaderMap) -> Option<&'h str> {
+    let named = |rule: &&Rule| rule.id.as_ref().is_some_and(|id| headers.contains_key(id));
+    let rule = applying(rules, headers).ok().or_else(|| rules.iter().find(named))?;
+    one(headers, rule.id.as_ref()?).ok().flatten()
+}
+
 pub(crate) fn sign(
     rule: &Rule,
     secret: &str,

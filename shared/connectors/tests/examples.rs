@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use events::Timestamp;
 use http::{HeaderMap, HeaderName};
-use pollhook_connectors::{Change, Connector, Example, ExpectedChange, Normalised, Outgoing, Request, catalogue};
+use pollhook_connectors::{
+    Change, Connector, Example, ExpectedChange, Normalised, Outgoing, Request, catalogue, select,
+};
 use proptest::prelude::*;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -126,6 +128,29 @@ fn entries_of_one_standard_delivery_are_told_apart() {
     let parsed = connector("standard").parse(&request).unwrap();
     let changes = connector("standard").normalise(&request, &parsed, &BTreeMap::new()).changes;
     assert_ne!(changes[0].occurrence, changes[1].occurrence);
+}
+
+#[test]
+fn each_change_names_its_entry_so_that_an_instance_is_handed_its_own_alone() {
+    let entries = [
+        r#"{"eventId":1, "portalId":7,"subscriptionType":"contact.creation","objectId":1}"#,
+        r#"{"eventId":2,"portalId":3,"subscriptionType":"contact.merge","objectId":2,"mergedObjectIds":[4,5]}"#,
+        "null",
+        r#"{"eventId":3,"portalId":7.0,"subscriptionType":"contact.creation","objectId":3}"#,
+        r#"{"eventId":4,"portalId":7,"subscriptionType":"contact.deletion","objectId":1}"#,
+    ];
+    let body = format!("[{}]", entries.join(" ,\n"));
+    let changes = normalise("hubspot", &body).changes;
+    let told: Vec<_> = changes.iter().map(|change| (change.entry, change.account.as_deref())).collect();
+    let three = Some("3");
+    assert_eq!(told, [(0, Some("7")), (1, three), (1, three), (1, three), (3, None), (4, Some("7"))]);
+    let of = |account: Option<&str>| {
+        let theirs: Vec<_> = changes.iter().filter(|c| c.account.as_deref() == account).map(|c| c.entry).collect();
+        String::from_utf8(select(body.as_bytes(), &theirs).unwrap()).unwrap()
+    };
+    assert_eq!(of(Some("7")), format!("[{},{}]", entries[0], entries[4]));
+    assert_eq!(of(Some("3")), format!("[{}]", entries[1]));
+    assert_eq!(of(None), format!("[{}]", entries[3]));
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use events::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pollhook_connectors::{Connector, Malformed, Request, catalogue};
+use pollhook_connectors::{Connector, Malformed, Normalised, Request, catalogue};
 use proptest::prelude::*;
 
 const NAMES: [&str; 8] = [
@@ -20,13 +20,20 @@ const NAMES: [&str; 8] = [
     "svix-signature",
 ];
 
-fn parse(body: &[u8]) -> Result<usize, Malformed> {
+fn read(body: &[u8]) -> Result<Normalised, Malformed> {
     let headers = HeaderMap::new();
     let request = Request { method: "POST", url: "https://example.com/", headers: &headers, body };
     let connector = catalogue().get("hubspot").unwrap();
     let parsed = connector.parse(&request)?;
-    let result = connector.normalise(&request, &parsed, &BTreeMap::new());
-    Ok(result.changes.len() + result.skipped.len())
+    Ok(connector.normalise(&request, &parsed, &BTreeMap::new()))
+}
+
+fn normalise(body: &str) -> Normalised {
+    read(body.as_bytes()).unwrap()
+}
+
+fn parse(body: &[u8]) -> Result<usize, Malformed> {
+    read(body).map(|result| result.changes.len() + result.skipped.len())
 }
 
 /// Sends one request through everything, for every connector.
@@ -77,6 +84,41 @@ fn there_is_an_end_to_the_entries_of_one_body() {
     let body = |count: usize| format!("[{}]", vec!["0"; count].join(","));
     assert_eq!(parse(body(Connector::MAX_ENTRIES).as_bytes()), Ok(Connector::MAX_ENTRIES));
     assert_eq!(parse(body(Connector::MAX_ENTRIES + 1).as_bytes()), Err(Malformed::TooManyEntries));
+}
+
+/// A HubSpot merge of `ids`, beside `before` other merges, each of one record into another.
+fn merges(before: usize, ids: &[String]) -> String {
+    let merge = |ids: &str| {
+        format!(
+            r#"{{"eventId":1,"portalId":1,"occurredAt":1700000000000,"subscriptionType":"contact.merge","objectId":1,"primaryObjectId":1,"mergedObjectIds":[{ids}]}}"#
+        )
+    };
+    let all: Vec<_> = (0..before).map(|_| merge("2")).chain([merge(&ids.join(","))]).collect();
+    format!("[{}]", all.join(","))
+}
+
+fn ids(range: std::ops::RangeInclusive<usize>) -> Vec<String> {
+    range.map(|id| id.to_string()).collect()
+}
+
+#[test]
+fn there_is_an_end_to_the_changes_of_one_request() {
+    let most = Connector::MAX_CHANGES;
+    let text = |length: usize| format!("\"{}\"", "x".repeat(length));
+    for (what, body, rows, too_many) in [
+        ("as many as may be", merges(0, &ids(1..=most)), most, false),
+        ("one more", merges(0, &ids(1..=most + 1)), most, true),
+        ("the primary is the one more", merges(0, &ids(2..=most + 1)), most, true),
+        ("ten thousand", merges(0, &ids(1..=10_000)), most, true),
+        ("ten thousand that are none", merges(0, &vec!["null".into(); 10_000]), most, true),
+        ("the same ten thousand times", merges(0, &vec!["7".into(); 10_000]), most, true),
+        ("spread over entries", merges(100, &ids(1..=most - 200)), most, false),
+        ("spread over entries, one more", merges(100, &ids(1..=most - 199)), most, true),
+        ("long names", format!(r#"[{{"objectTypeId":{},"objectId":1}}]"#, text(2000)), 1, false),
+    ] {
+        let result = normalise(&body);
+        assert_eq!((result.changes.len() + result.skipped.len(), result.too_many), (rows, too_many), "{what}");
+    }
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
@@ -186,12 +228,23 @@ fn a_definition_with_a_mistake_is_refused_by_the_line_it_is_in() {
 #[test]
 fn programs_reach_neither_clock_nor_environment_nor_files_and_cannot_end_the_process() {
     let definition = |word: &str| {
-        format!("key: a\nname: a\nhub: a\nwebhook:\n  scope: app\n  mapping: '[$headers, $config, $index, {word}]'\n")
+        format!("key: a\nname: a\nhub: a\nwebhook:\n  scope: app\n  mapping: '[$delivery, $config, $index, {word}]'\n")
     };
     assert!(Connector::from_yaml(&definition("(.a | keys | join(\"-\"))")).is_ok());
-    for word in
-        ["now", "env", "$ENV", "input", "inputs", "debug", "halt", "halt(1)", "fromjson", "tonumber", "input_filename"]
-    {
+    for word in [
+        "now",
+        "env",
+        "$ENV",
+        "$headers",
+        "input",
+        "inputs",
+        "debug",
+        "halt",
+        "halt(1)",
+        "fromjson",
+        "tonumber",
+        "input_filename",
+    ] {
         assert!(Connector::from_yaml(&definition(word)).is_err(), "{word}");
     }
 }

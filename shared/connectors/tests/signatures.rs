@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 use events::Timestamp;
@@ -242,6 +244,43 @@ fn a_standard_signature_may_be_one_of_several_and_of_either_reading_of_a_bare_se
     headers.remove("webhook-id");
     let missing = VerifyError::MissingHeader(HeaderName::from_static("webhook-id"));
     assert_eq!(check(&headers, "whsec_c2VjcmV0", at), Err(missing));
+}
+
+#[test]
+fn a_delivery_is_known_by_the_id_that_is_signed_and_by_no_other() {
+    let at = Timestamp::from_seconds(1_700_000_000);
+    let body = br#"{"type":"contact.created","data":{"id":1}}"#;
+    let standard = connector("standard");
+    let outgoing = Outgoing { method: "POST", url: URL, body, id: "signed", at };
+    let signed: HeaderMap = standard.sign("whsec_c2VjcmV0", &outgoing).unwrap().into_iter().collect();
+    let renamed = signed.iter().map(|(name, value)| {
+        (name.as_str().replace("webhook-", "svix-").parse::<HeaderName>().unwrap(), value.clone())
+    });
+    let svix: HeaderMap = renamed.collect();
+    let occurrence = |headers: &HeaderMap| {
+        let request = Request { method: "POST", url: URL, headers, body };
+        let parsed = standard.parse(&request).unwrap();
+        let occurrence = standard.normalise(&request, &parsed, &BTreeMap::new()).changes[0].occurrence;
+        (standard.verify(&request, &["whsec_c2VjcmV0"], at).is_ok(), occurrence)
+    };
+    let with = |headers: &HeaderMap, name: &'static str, value: &str| {
+        let mut headers = headers.clone();
+        headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        occurrence(&headers)
+    };
+    let once = occurrence(&signed);
+    assert!(once.0 && once.1.is_some());
+    assert_eq!(occurrence(&svix), once);
+    for other in ["1", "2"] {
+        assert_eq!(with(&svix, "webhook-id", other), once, "svix, replayed with an id of the other name");
+        assert_eq!(with(&signed, "svix-id", other), once, "standard, replayed with an id of the other name");
+        assert_eq!(with(&signed, "svix-signature", "v1,AAAA"), once);
+    }
+    assert!(!with(&svix, "webhook-signature", "v1,AAAA").0, "a rule that is made to apply must also hold");
+    assert_eq!(with(&svix, "svix-id", "signed"), (false, None), "an id that stands there twice is none");
+    let unsigned = |name: &'static str| with(&HeaderMap::new(), name, "signed");
+    assert_eq!(unsigned("webhook-id"), (false, once.1), "taken only where verification is waived");
+    assert_eq!(unsigned("svix-id"), (false, once.1));
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub enum Refusal {
     #[error("only http and https URLs can be posted to")]
     Scheme,
     /// `user:password@`: it would be kept and logged as part of the URL.
-    #[error("a URL must not hold credentials; use the basic authentication settings")]
+    #[error("a URL must not hold credentials")]
     Credentials,
     /// `#…`: it is never sent, so its author expects something that will not happen.
     #[error("a URL to post to has no fragment (#…)")]

@@ -5,13 +5,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use platform::{Act, Condition, Failed, Item, Key, Outgoing, TableError, Write};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::file::Fault;
-use crate::layout::{self, DEAD, ITEMS};
+use crate::layout::{self, DEAD, ITEMS, REASONS};
 use crate::queue::{Id, Placed, State};
+
+/// Most dead letters that one command puts back: a message may have a quarter of a megabyte.
+const REQUEUED: usize = 16;
 
 /// The redb tables of one transaction, opened as they are needed.
 pub(crate) struct Tables<'txn> {
@@ -166,7 +170,7 @@ impl<'txn> Tables<'txn> {
         let table = self.queue(queue)?;
         let mut placed = Vec::with_capacity(messages.len());
         for message in messages {
-            let place = queue.place(message, now_ms);
+            let place = queue.place(&message.group, message.delay, now_ms);
             layout::put_message(&mut value, &message.group, &message.body);
             table.insert((place.id.visible_at_ms, place.id.number), value.as_slice())?;
             placed.push(place);
@@ -188,7 +192,13 @@ impl<'txn> Tables<'txn> {
     }
 
     /// Moves a message to the dead ones. Returns its group; `None` when it is gone.
-    pub(crate) fn bury(&mut self, queue: &Arc<State>, id: Id, receives: u32) -> Result<Option<String>, Fault> {
+    pub(crate) fn set_aside(
+        &mut self,
+        queue: &Arc<State>,
+        id: Id,
+        receives: u32,
+        reason: &str,
+    ) -> Result<Option<String>, Fault> {
         let now_ms = self.now_ms;
         let mut value = std::mem::take(&mut self.value);
         let group = match self.queue(queue)?.remove((id.visible_at_ms, id.number))? {
@@ -201,9 +211,44 @@ impl<'txn> Tables<'txn> {
         let mut dead = self.transaction.open_table(DEAD)?;
         let number = dead.last()?.map_or(0, |(number, _)| number.value() + 1);
         dead.insert(number, value.as_slice())?;
+        self.transaction.open_table(REASONS)?.insert(number, reason)?;
         drop(dead);
         self.value = value;
         self.changed = true;
         Ok(Some(group))
+    }
+
+    /// Puts the oldest of the queue's dead letters back, at most [`REQUEUED`].
+    pub(crate) fn requeue(&mut self, queue: &Arc<State>) -> Result<Vec<Placed>, Fault> {
+        let now_ms = self.now_ms;
+        let mut value = std::mem::take(&mut self.value);
+        let mut dead = self.transaction.open_table(DEAD)?;
+        let mut reasons = self.transaction.open_table(REASONS)?;
+        let mut numbers = Vec::new();
+        let mut placed = Vec::new();
+        let table = self.queue(queue)?;
+        for row in dead.iter()? {
+            let (number, letter) = row?;
+            let letter = layout::split_dead(letter.value()).ok_or_else(|| Fault::damaged("dead letter"))?;
+            if letter.queue != queue.name {
+                continue;
+            }
+            let place = queue.place(letter.group, Duration::ZERO, now_ms);
+            layout::put_message(&mut value, letter.group, letter.body);
+            table.insert((place.id.visible_at_ms, place.id.number), value.as_slice())?;
+            placed.push(place);
+            numbers.push(number.value());
+            if numbers.len() == REQUEUED {
+                break;
+            }
+        }
+        for number in &numbers {
+            dead.remove(number)?;
+            reasons.remove(number)?;
+        }
+        drop((dead, reasons));
+        self.value = value;
+        self.changed |= !numbers.is_empty();
+        Ok(placed)
     }
 }

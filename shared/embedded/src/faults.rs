@@ -24,6 +24,7 @@ struct Disk {
     /// The end of what was written.
     end: AtomicU64,
     sync_fails: AtomicBool,
+    sync_panics: AtomicBool,
     reads_fail: AtomicBool,
     opened: AtomicU64,
 }
@@ -54,6 +55,7 @@ impl StorageBackend for FaultyBackend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        assert!(!self.disk.sync_panics.swap(false, Ordering::SeqCst), "a bug in the writer");
         // Once: redb syncs again while it closes and opens.
         if self.disk.sync_fails.swap(false, Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
@@ -141,8 +143,12 @@ async fn a_full_disk_fails_the_commit_and_reads_go_on() {
     assert!(insist(|| store.get(&key, Consistency::Strong)).await.is_some(), "reads go on while the disk is full");
     let message = Outgoing { body: "x".repeat(200_000), delay: Duration::ZERO, group: "g".into() };
     queue.send(vec![message.clone()]).await.unwrap_err();
+    let unhealthy = store.healthy().unwrap_err();
+    assert!(unhealthy.starts_with("the last commit failed: "), "{unhealthy}");
 
     disk.full.store(false, Ordering::SeqCst);
+    // Nobody writes: the writer finds out by itself.
+    insist(async || store.healthy()).await;
     insist(|| store.write(large(fitted))).await;
     assert!(is_there(&store, 1).await);
     for n in 0..=fitted {
@@ -176,4 +182,16 @@ async fn a_reader_that_meets_an_error_has_the_file_reopened() {
     disk.reads_fail.store(false, Ordering::SeqCst);
     let key = put(1).key;
     assert!(insist(|| store.get(&key, Consistency::Strong)).await.is_some());
+}
+
+#[tokio::test]
+async fn a_store_whose_writer_has_died_is_not_healthy() {
+    let Setup { _dir, disk, store } = setup();
+    store.healthy().unwrap();
+    disk.sync_panics.store(true, Ordering::SeqCst);
+    let failed = store.write(put(1)).await.unwrap_err();
+    assert!(matches!(failed, TableError::OutcomeUnknown(_)), "{failed:?}");
+    // The answer is dropped while the thread still unwinds.
+    insist(async || store.healthy().map_or_else(Ok, |()| Err("still there"))).await;
+    assert_eq!(store.healthy().unwrap_err(), "the store's writer has stopped");
 }

@@ -6,6 +6,7 @@
 //! | `items` | partition, a zero byte, sort | version (8 bytes, LE), expiry in seconds (8 bytes, LE), body |
 //! | `queue:<name>` | (visible at in ms, number) | length of the group (1 byte), group, body |
 //! | `dead` | a running number | time in ms (8 bytes, LE), receives (4 bytes, LE), queue and group (each after 1 byte of length), body |
+//! | `dead-reasons` | the number in `dead` | why; absent beside a letter of a version that kept no reasons |
 //!
 //! A partition holds no zero byte, so the first one ends it and partitions never interleave. Queue keys begin with the
 //! time, so sends append at the right edge of the tree and acknowledgements eat it from the left: random keys would
@@ -23,6 +24,8 @@ pub(crate) const FORMAT_KEY: &str = "format";
 pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(crate) const ITEMS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("items");
 pub(crate) const DEAD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead");
+
+pub(crate) const REASONS: TableDefinition<'_, u64, &str> = TableDefinition::new("dead-reasons");
 
 /// The redb table of a queue, by the name that [`queue_table_name`] gives.
 pub(crate) fn queue_table(name: &str) -> TableDefinition<'_, (u64, u64), &'static [u8]> {

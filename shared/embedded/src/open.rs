@@ -19,7 +19,7 @@ use crate::layout::{DEAD, FORMAT, FORMAT_KEY, ITEMS, META};
 use crate::vault::KEY_BYTES;
 
 /// The data file in the data directory.
-pub(crate) const DATA_FILE: &str = "pollhook.redb";
+pub const DATA_FILE: &str = "pollhook.redb";
 /// The key file beside it.
 pub(crate) const KEY_FILE: &str = "vault.key";
 

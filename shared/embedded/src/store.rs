@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use events::Timestamp;
 use platform::{Clock, QueueError, Random, TableError};
-use redb::ReadableTable;
+use redb::{ReadableTable as _, ReadableTableMetadata as _};
 use tokio::sync::oneshot;
 
 use crate::file::{Fault, File};
-use crate::layout::{self, DEAD, ITEMS};
+use crate::layout::{self, DEAD, ITEMS, REASONS};
 use crate::open::{self, OpenError};
-use crate::queue::{State, StoreQueue};
+use crate::queue::{State, StoreQueue, WORKERS};
 use crate::vault::KeyVault;
 use crate::writer::{self, Command, Counts};
 
@@ -34,6 +34,9 @@ const SEND_WAIT: Duration = Duration::from_millis(250);
 
 /// Most bytes that a step of the purge reads: items may have 400 KB, and the step must stay short.
 const PURGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Of a dead letter that an earlier version set aside.
+const UNKNOWN_REASON: &str = "it was never acknowledged";
 
 /// Longest name of a queue.
 const QUEUE_NAME_BYTES: usize = 64;
@@ -49,15 +52,17 @@ pub struct Options {
     pub visibility: Duration,
     /// How long a send waits at most, after its commit, for a [crowded](crate::CROWDED) group; zero: not at all.
     pub send_wait: Duration,
+    /// How many workers the messages of a queue are handed to, in all; a queue never hands over more at the same time.
+    pub workers: u32,
     /// redb's cache, in bytes.
     pub cache_bytes: usize,
 }
 
 impl Options {
-    /// With the usual wait for room and cache.
+    /// With the usual wait for room, workers and cache.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>, visibility: Duration) -> Self {
-        Self { clock, random, visibility, send_wait: SEND_WAIT, cache_bytes: CACHE_BYTES }
+        Self { clock, random, visibility, send_wait: SEND_WAIT, workers: WORKERS, cache_bytes: CACHE_BYTES }
     }
 }
 
@@ -81,7 +86,7 @@ pub struct Purged {
     pub wrapped: bool,
 }
 
-/// A message that was set aside because nobody acknowledged it.
+/// A message that was [set aside](StoreQueue::set_aside).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeadLetter {
     /// Its queue.
@@ -90,8 +95,10 @@ pub struct DeadLetter {
     pub group: String,
     /// When it was set aside.
     pub at: Timestamp,
-    /// How often it had been handed over.
+    /// How often it had been handed over since the start before.
     pub receives: u32,
+    /// Why.
+    pub reason: String,
     /// The message.
     pub body: String,
 }
@@ -108,6 +115,7 @@ pub(crate) struct Inner {
     pub(crate) send_wait: Duration,
     path: PathBuf,
     visibility: Duration,
+    workers: u32,
     vault: KeyVault,
     counts: Arc<Counts>,
     queues: Mutex<HashMap<String, Arc<State>>>,
@@ -193,6 +201,7 @@ impl Store {
             send_wait: options.send_wait,
             path,
             visibility: options.visibility,
+            workers: options.workers,
             vault,
             counts,
             queues: Mutex::default(),
@@ -217,7 +226,7 @@ impl Store {
             Some(state) => Arc::clone(state),
             None => {
                 let now_ms = millis(self.inner.clock.now());
-                let state = State::load(name, &self.inner.file, self.inner.visibility, now_ms)
+                let state = State::load(name, &self.inner.file, self.inner.visibility, self.inner.workers, now_ms)
                     .map_err(|e| OpenError::fault(&self.inner.path, e))?;
                 let state = Arc::new(state);
                 queues.insert(name.to_owned(), Arc::clone(&state));
@@ -297,22 +306,57 @@ impl Store {
     /// [`QueueError::Unavailable`].
     pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let read = || -> Result<Vec<DeadLetter>, Fault> {
-            let table = self.inner.file.begin_read()?.open_table(DEAD)?;
+            let snapshot = self.inner.file.begin_read()?;
+            let table = snapshot.open_table(DEAD)?;
+            let reasons = match snapshot.open_table(REASONS) {
+                Ok(reasons) => Some(reasons),
+                Err(redb::TableError::TableDoesNotExist(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
             let mut letters = Vec::new();
             for row in table.iter()?.rev().take(limit) {
-                let (_, value) = row?;
+                let (number, value) = row?;
                 let dead = layout::split_dead(value.value()).ok_or_else(|| Fault::damaged("dead letter"))?;
+                let reason = match &reasons {
+                    Some(reasons) => reasons.get(number.value())?.map(|reason| reason.value().to_owned()),
+                    None => None,
+                };
                 letters.push(DeadLetter {
                     queue: dead.queue.to_owned(),
                     group: dead.group.to_owned(),
                     at: Timestamp::from_millis(i64::try_from(dead.at_ms).unwrap_or(i64::MAX)),
                     receives: dead.receives,
+                    reason: reason.unwrap_or_else(|| UNKNOWN_REASON.to_owned()),
                     body: dead.body.to_owned(),
                 });
             }
             Ok(letters)
         };
         read().map_err(|e| self.inner.queue_error(e))
+    }
+
+    /// How many messages were set aside and are kept.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub fn dead_letter_count(&self) -> Result<u64, QueueError> {
+        let read = || -> Result<u64, Fault> { Ok(self.inner.file.begin_read()?.open_table(DEAD)?.len()?) };
+        read().map_err(|e| self.inner.queue_error(e))
+    }
+
+    /// Whether changes can be made: the writer is there, and its last commit worked. After one that failed, the writer
+    /// tries by itself every second, so this recovers without anybody's write.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn healthy(&self) -> Result<(), String> {
+        if self.inner.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Err("the store's writer has stopped".into());
+        }
+        match self.inner.counts.failing() {
+            Some(reason) => Err(format!("the last commit failed: {reason}")),
+            None => Ok(()),
+        }
     }
 }
 

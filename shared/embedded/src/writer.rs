@@ -1,19 +1,18 @@
 //! The writer thread: group commit.
 //!
 //! *Flow:* it takes every command that is waiting, applies them in order within one redb transaction, commits once
-//! (durably) and then answers them all; meanwhile the next ones gather. A lone command is
-//! committed at once, and under load a commit carries as many as came during the one before, and those of a further
-//! moment ([`GATHER`]): the processor that a commit less saves serves more than the moment costs. Commands that change
-//! nothing (failed conditions) cost no commit.
+//! (durably) and then answers them all; meanwhile the next ones wait. A command that comes while the writer is idle is
+//! committed at once. Under load, that is after a commit of [`BUSY`] commands or more, the writer sleeps for [`GATHER`]
+//! before the next one, so that more join it. Commands that change nothing (failed conditions) cost no commit.
 //!
 //! *Failure modes:* a fault before the commit fails every command of the batch with "not available": nothing of it is in
 //! the file. A fault *of* the commit leaves open whether it reached the disk, so table writes then get
 //! [`TableError::OutcomeUnknown`]; sends get "not available", which for a send says the same. If redb demands it, the
-//! file is reopened, at most once in [`REOPEN_INTERVAL`].
+//! file is reopened, at most once in [`REOPEN_INTERVAL`]. As often, after a commit that failed, a small one is tried.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use platform::{Act, Clock, Outgoing, QueueError, TableError, Write};
@@ -21,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::apply::Tables;
 use crate::file::{Fault, File};
+use crate::layout::{FORMAT, FORMAT_KEY, META};
 use crate::queue::{GroupId, Id, Placed, State};
 use crate::store::millis;
 
@@ -33,11 +33,14 @@ const MAX_COMMANDS: usize = 512;
 /// (16 MB by default) and writes them early beyond that; a single transaction may carry 4 MB.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// A commit that carries this many commands is a sign of load: eight webhooks or so under way at once.
+/// A commit that carries this many commands is a sign of load: a webhook makes about three (send, record,
+/// acknowledgement), so some eight are under way at once, and enough is waiting for a moment to bring more.
 const BUSY: usize = 24;
 
-/// Under load, how long the next commit gathers more. A commit of thirty commands over many instances writes some 45 pages,
-/// and one of sixty not many more.
+/// Under load, how long the writer sleeps before it takes what is waiting. What a commit costs (the fsync, and the pages it
+/// writes) grows far slower than what it carries: thirty commands over many instances write some 45 pages, sixty not many
+/// more. So a third of a millisecond more for each answer, which callers under load do not notice, saves processor time
+/// that serves more of them. Without load nobody waits.
 const GATHER: Duration = Duration::from_micros(300);
 
 /// How often a broken file is reopened at most: a full disk stays full for longer, and each attempt may walk the file.
@@ -57,8 +60,10 @@ pub(crate) enum Command {
     Send { queue: Arc<State>, messages: Vec<Outgoing>, answer: Answer<Result<Vec<GroupId>, QueueError>> },
     /// Messages that are done with.
     Acknowledge { queue: Arc<State>, ids: Vec<Id>, answer: Answer<Result<(), QueueError>> },
-    /// A message to set aside.
-    Bury { queue: Arc<State>, id: Id, receives: u32 },
+    /// A message to set aside, and why.
+    SetAside { queue: Arc<State>, id: Id, receives: u32, reason: String, answer: Answer<Result<(), QueueError>> },
+    /// Some dead letters to put back; answers how many.
+    Requeue { queue: Arc<State>, answer: Answer<Result<usize, QueueError>> },
     /// A reader met an I/O error: reopen the file.
     Mend,
 }
@@ -74,7 +79,11 @@ impl Command {
                 })
                 .sum(),
             Self::Send { messages, .. } => messages.iter().map(|m| m.body.len()).sum(),
-            Self::Purge { .. } | Self::Acknowledge { .. } | Self::Bury { .. } | Self::Mend => 0,
+            Self::Purge { .. }
+            | Self::Acknowledge { .. }
+            | Self::SetAside { .. }
+            | Self::Requeue { .. }
+            | Self::Mend => 0,
         }
     }
 
@@ -84,8 +93,11 @@ impl Command {
             Self::Transact { answer, .. } | Self::Each { answer, .. } => drop(answer.send(Err(broken.table_error()))),
             Self::Purge { answer, .. } => drop(answer.send(Err(broken.table_error()))),
             Self::Send { answer, .. } => drop(answer.send(Err(broken.queue_error()))),
-            Self::Acknowledge { answer, .. } => drop(answer.send(Err(broken.queue_error()))),
-            Self::Bury { .. } | Self::Mend => {}
+            Self::Acknowledge { answer, .. } | Self::SetAside { answer, .. } => {
+                drop(answer.send(Err(broken.queue_error())));
+            }
+            Self::Requeue { answer, .. } => drop(answer.send(Err(broken.queue_error()))),
+            Self::Mend => {}
         }
     }
 }
@@ -97,7 +109,8 @@ enum Applied {
     Sent(Vec<Placed>),
     Acknowledged,
     /// The group; `None` when the message was gone.
-    Buried(Option<String>),
+    SetAside(Option<String>),
+    Requeued(Vec<Placed>),
     Nothing,
 }
 
@@ -134,17 +147,37 @@ impl From<Fault> for Broken {
     }
 }
 
-/// Counters of the writer.
+/// What the writer tells of itself.
 #[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) commits: AtomicU64,
     pub(crate) commands: AtomicU64,
+    /// Why the last commit failed; `None` when it did not.
+    failing: Mutex<Option<String>>,
+}
+
+impl Counts {
+    pub(crate) fn failing(&self) -> Option<String> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn committed(&self, outcome: Result<(), &Fault>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(()) if failing.take().is_some() => tracing::warn!("commits work again"),
+            Ok(()) => {}
+            Err(fault) => *failing = Some(fault.text.clone()),
+        }
+    }
 }
 
 /// Whether the file works.
 #[derive(Default)]
 struct Health {
+    /// The file must be reopened.
     broken: bool,
+    /// The last commit failed.
+    failing: bool,
     /// The last attempt to reopen it.
     tried: Option<Instant>,
 }
@@ -170,24 +203,45 @@ impl Writer {
         let mut batch = Vec::new();
         let mut busy = false;
         loop {
-            // A broken file is tried again without waiting for a command: readers want it too.
-            let first = if health.broken {
+            // A broken file is tried again without waiting for a command: readers want it too. And so is a commit, for
+            // those who send nothing before they hear that it works.
+            let first = if health.broken || health.failing {
                 self.commands.recv_timeout(REOPEN_INTERVAL)
             } else {
                 self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match first {
                 Ok(command) => self.gather(command, &mut batch, busy),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.try_out(&mut health),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             // A reader's word from before the last attempt is old news; if it is not, another will say so.
             health.broken |= health.may_try() && batch.iter().any(|c| matches!(c, Command::Mend));
             self.mend(&mut health);
             busy = batch.len() >= BUSY;
-            health.broken |= self.process(&mut batch);
+            self.process(&mut batch, &mut health);
             self.mend(&mut health);
         }
+    }
+
+    /// A commit that writes what is there already.
+    fn try_out(&self, health: &mut Health) {
+        if !health.failing || health.broken {
+            return;
+        }
+        let commit = || -> Result<(), Fault> {
+            let transaction = self.file.begin_write()?;
+            transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+            Ok(transaction.commit()?)
+        };
+        self.note(commit().as_ref().copied(), health);
+    }
+
+    /// Notes how a commit went.
+    fn note(&self, outcome: Result<(), &Fault>, health: &mut Health) {
+        health.failing = outcome.is_err();
+        health.broken |= outcome.is_err_and(|fault| fault.reopen);
+        self.counts.committed(outcome);
     }
 
     /// Reopens a broken file, unless that was tried just now.
@@ -225,32 +279,35 @@ impl Writer {
         }
     }
 
-    /// Commits and answers the batch; whether the file must be reopened.
-    fn process(&self, batch: &mut Vec<Command>) -> bool {
+    /// Commits and answers the batch.
+    fn process(&self, batch: &mut Vec<Command>, health: &mut Health) {
         if batch.iter().all(|c| matches!(c, Command::Mend)) {
             batch.clear();
-            return false;
+            return;
         }
         let now = self.clock.now();
         let now_ms = millis(now);
         match self.commit(batch, now.as_seconds(), now_ms) {
-            Ok(applied) => {
+            Ok((applied, changed)) => {
+                if changed {
+                    self.note(Ok(()), health);
+                }
                 for (command, applied) in batch.drain(..).zip(applied) {
                     finish(command, applied, now_ms);
                 }
-                false
             }
             Err(broken) => {
                 tracing::error!(error = broken.fault().text, commands = batch.len(), "a commit failed");
+                self.note(Err(broken.fault()), health);
                 for command in batch.drain(..) {
                     command.fail(&broken);
                 }
-                broken.fault().reopen
             }
         }
     }
 
-    fn commit(&self, batch: &[Command], now_s: i64, now_ms: u64) -> Result<Vec<Applied>, Broken> {
+    /// What the commands came to, and whether that changed anything.
+    fn commit(&self, batch: &[Command], now_s: i64, now_ms: u64) -> Result<(Vec<Applied>, bool), Broken> {
         let transaction = self.file.begin_write()?;
         let mut tables = Tables::new(&transaction, now_s, now_ms);
         let mut applied = Vec::with_capacity(batch.len());
@@ -264,7 +321,10 @@ impl Writer {
                     tables.acknowledge(queue, ids)?;
                     Applied::Acknowledged
                 }
-                Command::Bury { queue, id, receives } => Applied::Buried(tables.bury(queue, *id, *receives)?),
+                Command::SetAside { queue, id, receives, reason, .. } => {
+                    Applied::SetAside(tables.set_aside(queue, *id, *receives, reason)?)
+                }
+                Command::Requeue { queue, .. } => Applied::Requeued(tables.requeue(queue)?),
                 Command::Mend => Applied::Nothing,
             });
         }
@@ -277,7 +337,7 @@ impl Writer {
             transaction.abort().map_err(Fault::from)?;
         }
         self.counts.commands.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        Ok(applied)
+        Ok((applied, changed))
     }
 }
 
@@ -295,17 +355,24 @@ fn finish(command: Command, applied: Applied, now_ms: u64) {
             queue.gone(&ids);
             drop(answer.send(Ok(())));
         }
-        (Command::Bury { queue, id, receives }, Applied::Buried(group)) => {
+        (Command::SetAside { queue, id, receives, reason, answer }, Applied::SetAside(group)) => {
             queue.gone(&[id]);
             if let Some(group) = group {
+                let (queue, number) = (&queue.name, id.number);
                 tracing::error!(
-                    queue = queue.name,
+                    queue,
                     group,
-                    number = id.number,
+                    number,
                     receives,
-                    "a message was never acknowledged and has been set aside; see the dead letters"
+                    reason,
+                    "a message was set aside; see the dead letters"
                 );
             }
+            drop(answer.send(Ok(())));
+        }
+        (Command::Requeue { queue, answer }, Applied::Requeued(placed)) => {
+            queue.placed(&placed, now_ms);
+            drop(answer.send(Ok(placed.len())));
         }
         // The pairs above are all that `commit` makes; anything else has nobody to answer.
         _ => {}

@@ -7,7 +7,9 @@ use std::time::Duration;
 use events::Timestamp;
 use platform::testing::{ManualClock, SeededRandom};
 use platform::{Clock, OsRandom, Outgoing, Queue, Received, SystemClock};
-use pollhook_embedded::{CROWDED, Commits, MAX_IN_FLIGHT_PER_GROUP, MAX_RECEIVES, Options, Store, StoreQueue};
+use pollhook_embedded::{
+    CROWDED, Commits, MAX_IN_FLIGHT_PER_GROUP, Options, REASON_BYTES, Store, StoreQueue, WORKERS,
+};
 
 const VISIBILITY: Duration = Duration::from_secs(60);
 /// Far beyond what a test takes: who waits this long hangs.
@@ -31,6 +33,11 @@ fn setup(send_wait: Duration) -> Setup {
 fn open(dir: &std::path::Path, clock: Arc<dyn Clock>, send_wait: Duration) -> Store {
     let options = Options { send_wait, ..Options::new(clock, Arc::new(SeededRandom::new(1)), VISIBILITY) };
     Store::open(dir, options).unwrap()
+}
+
+/// The queue of a store that was closed, with senders that wait long.
+fn open_again(dir: &std::path::Path, clock: &ManualClock) -> StoreQueue {
+    open(dir, Arc::new(clock.clone()), LONG).queue("batches").unwrap()
 }
 
 fn message(group: &str, body: impl Into<String>) -> Outgoing {
@@ -84,6 +91,24 @@ async fn a_group_that_hangs_holds_only_its_share_of_the_workers() {
     }
     acknowledge(&queue, held.split_off(60)).await;
     assert_eq!(take(&queue, 10).await.len(), 4, "what was acknowledged makes room");
+}
+
+#[tokio::test]
+async fn a_hundred_groups_that_hang_leave_workers_for_everyone_else() {
+    let Setup { _dir, queue, .. } = setup(Duration::ZERO);
+    for group in 0..100 {
+        fill(&queue, &format!("hanging {group}"), 30).await;
+    }
+    let mut held = 0;
+    loop {
+        match take(&queue, 10).await.len() {
+            0 => break,
+            some => held += some,
+        }
+    }
+    assert!(held > 800 && held < WORKERS as usize - 64, "{held}");
+    fill(&queue, "healthy", 1).await;
+    assert_eq!(take(&queue, 10).await[0].body, "healthy 0");
 }
 
 #[tokio::test]
@@ -212,26 +237,88 @@ async fn a_sender_does_not_wait_for_ever() {
     assert_eq!(queue.backlog().ready, CROWDED + 10);
 }
 
+/// The waits of one send share their end, and a group that nothing is taken of makes nobody wait.
 #[tokio::test]
-async fn a_message_that_nobody_acknowledges_is_set_aside_and_kept() {
+async fn one_send_to_many_crowded_groups_waits_once_and_never_for_a_dead_one() {
     let Setup { _dir, clock, store, queue } = setup(Duration::ZERO);
-    queue.send(vec![message("g", "poison"), message("g", "good")]).await.unwrap();
-    for round in 1..=MAX_RECEIVES {
-        let (poison, good): (Vec<_>, Vec<_>) = take(&queue, 10).await.into_iter().partition(|m| m.body == "poison");
-        assert_eq!(poison.len(), 1);
-        assert_eq!(poison[0].receive_count, round);
-        acknowledge(&queue, good).await;
+    for group in 0..5 {
+        fill(&queue, &group.to_string(), CROWDED + 3).await;
+    }
+    drop((store, queue));
+    let waiting = |queue: &StoreQueue| {
+        let (queue, messages) = (queue.clone(), (0..5).map(|group| message(&group.to_string(), "one more")).collect());
+        tokio::spawn(async move { queue.send(messages).await })
+    };
+    let patient = open_again(_dir.path(), &clock);
+    let before = patient.backlog().ready;
+    let mut sending = waiting(&patient);
+    while patient.backlog().ready < before + 5 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!sending.is_finished());
+    // Room in each makes it end: fairly taken, so they get it at about the same time.
+    for _ in 0..5 {
+        for _ in 0..5 {
+            let taken = take(&patient, 10).await;
+            acknowledge(&patient, taken).await;
+        }
+    }
+    tokio::time::timeout(LONG / 2, &mut sending).await.expect("there is room in all").unwrap().unwrap();
+
+    for group in 0..5 {
+        clock.advance(Duration::from_secs(2));
+        let many = (0..10).map(|n| message(&group.to_string(), n.to_string())).collect();
+        tokio::time::timeout(LONG / 2, patient.send(many)).await.expect("nothing lands: no wait helps").unwrap();
+    }
+    let sending = waiting(&patient);
+    tokio::time::timeout(LONG / 2, sending).await.expect("nothing lands: no wait helps").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_acknowledges_comes_back_for_as_long_as_it_takes() {
+    let Setup { _dir, clock, store, queue } = setup(Duration::ZERO);
+    queue.send(vec![message("g", "accepted")]).await.unwrap();
+    for round in 1..=50 {
+        let taken = take(&queue, 10).await;
+        assert_eq!((taken.len(), taken[0].receive_count), (1, round));
         clock.advance(VISIBILITY);
     }
-    assert!(take(&queue, 10).await.is_empty(), "not a sixth time");
-    // Setting aside runs beside; a command that follows it is answered after it.
-    queue.send(vec![message("g", "next")]).await.unwrap();
+    assert_eq!((store.dead_letter_count().unwrap(), queue.backlog().in_flight), (0, 1));
+}
+
+#[tokio::test]
+async fn what_is_set_aside_is_kept_with_time_and_reason_and_can_be_put_back() {
+    let Setup { _dir, clock, store, queue } = setup(Duration::ZERO);
+    let bodies: Vec<_> = (0..40).map(|n| format!("poison {n}")).collect();
+    for body in &bodies {
+        queue.send(vec![message("g", body.clone())]).await.unwrap();
+        let taken = take(&queue, 10).await.remove(0);
+        queue.set_aside(&taken.receipt, &format!("{body} has no ä{}", "ä".repeat(REASON_BYTES))).await.unwrap();
+        queue.set_aside(&taken.receipt, "twice is no error").await.unwrap();
+    }
+    assert_eq!((store.dead_letter_count().unwrap(), queue.backlog()), (40, Default::default()));
     let letters = store.dead_letters(10).unwrap();
-    assert_eq!(letters.len(), 1);
-    assert_eq!((letters[0].queue.as_str(), letters[0].group.as_str()), ("batches", "g"));
-    assert_eq!((letters[0].body.as_str(), letters[0].receives, letters[0].at), ("poison", MAX_RECEIVES, clock.now()));
+    let newest = &letters[0];
+    assert_eq!((letters.len(), newest.queue.as_str(), newest.group.as_str()), (10, "batches", "g"));
+    assert_eq!((newest.body.as_str(), newest.receives, newest.at), ("poison 39", 1, clock.now()));
+    assert!(newest.reason.starts_with("poison 39 has no ä") && newest.reason.len() <= REASON_BYTES);
     clock.advance(VISIBILITY * 10);
-    assert_eq!(take(&queue, 10).await.into_iter().map(|m| m.body).collect::<Vec<_>>(), ["next"]);
+    assert!(take(&queue, 10).await.is_empty(), "never handed over again");
+
+    drop((queue, store));
+    let store = open(_dir.path(), Arc::new(clock.clone()), Duration::ZERO);
+    let (queue, other) = (store.queue("batches").unwrap(), store.queue("other").unwrap());
+    assert_eq!(other.requeue_dead_letters().await.unwrap(), 0, "they are not its");
+    assert_eq!(queue.requeue_dead_letters().await.unwrap(), 40);
+    assert_eq!((store.dead_letter_count().unwrap(), store.dead_letters(10).unwrap()), (0, vec![]));
+    let mut back = Vec::new();
+    while back.len() < 40 {
+        let taken = take(&queue, 10).await;
+        assert!(!taken.is_empty());
+        back.extend(taken.iter().map(|m| m.body.clone()));
+        acknowledge(&queue, taken).await;
+    }
+    assert_eq!(back, bodies, "in their order");
 }
 
 #[tokio::test]

@@ -24,16 +24,37 @@ pub const WEBHOOK_SECRET: &str = "webhook.secret";
 pub const MASK: &str = "********";
 
 /// Whether the value of `key` is a secret: sealed at rest, masked in answers, never logged. Keys that nobody told us of
-/// are judged by their last word.
+/// are judged by their last words, however they are joined (`clientSecret`, `private_key`, `oauth.user.refresh_token`).
 #[must_use]
 pub fn is_secret(key: &str) -> bool {
-    if matches!(key, SIGNATURE_KEY | WEBHOOK_SECRET | "oauth.api.key" | "oauth.api.secret") {
+    if matches!(key, SIGNATURE_KEY | WEBHOOK_SECRET) {
         return true;
     }
-    let last = key.rsplit(['.', '_', '-']).next().unwrap_or(key);
-    ["secret", "password", "token"].iter().any(|word| last.eq_ignore_ascii_case(word))
-        || key.to_ascii_lowercase().ends_with("password")
-        || key.to_ascii_lowercase().ends_with("api.key")
+    let words = words(key);
+    let last = words.last().map(String::as_str).unwrap_or_default();
+    let before = words.iter().rev().nth(1).map(String::as_str).unwrap_or_default();
+    let ends = |ending: &str| last.ends_with(ending);
+    ["secret", "password", "passwd", "passphrase", "token", "credential", "credentials", "apikey"].into_iter().any(ends)
+        || last == "key" && ["api", "private", "access", "secret", "signing", "signature"].contains(&before)
+}
+
+/// The words of a key, lower-case: split at whatever is no letter or digit, and where a small letter meets a capital.
+fn words(key: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut small = false;
+    for character in key.chars() {
+        if !character.is_alphanumeric() || small && character.is_uppercase() {
+            words.push(String::new());
+        }
+        small = character.is_lowercase() || character.is_numeric();
+        if character.is_alphanumeric()
+            && let Some(word) = words.last_mut()
+        {
+            word.extend(character.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// Reads a boolean as the old product's clients write it.
@@ -71,10 +92,27 @@ mod tests {
             "oauth.user.token",
             "event.notification.basic.password",
             "my.Password",
+            "clientSecret",
+            "accessToken",
+            "private_key",
+            "api_key",
+            "x-api-key",
+            "APIKey",
+            "db_credentials",
         ] {
             assert!(is_secret(key), "{key}");
         }
-        for key in [ENABLED, CALLBACK_URL, "event.helper.key", "event.notification.basic.username", "event.objects"] {
+        for key in [
+            ENABLED,
+            CALLBACK_URL,
+            "event.helper.key",
+            "event.notification.basic.username",
+            "event.objects",
+            "key",
+            "token.type",
+            "tokens.used",
+            "secretary",
+        ] {
             assert!(!is_secret(key), "{key}");
         }
     }

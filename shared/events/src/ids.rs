@@ -170,14 +170,6 @@ impl NotificationId {
         Self(Id120::of(number))
     }
 
-    /// The smallest id a notification of `time` can have: where a range of ids begins.
-    #[must_use]
-    pub fn floor(time: Timestamp) -> Self {
-        let top = (1_i64 << TIME_BITS) - 1;
-        let millis = time.as_millis().saturating_sub(EPOCH_2020_MS).clamp(0, top);
-        Self(Id120::of((millis.unsigned_abs() as u128) << HASH_BITS))
-    }
-
     /// The time within the id: the first event's date, held between 2020 and 2054.
     #[must_use]
     pub fn time(&self) -> Timestamp {
@@ -341,7 +333,6 @@ mod tests {
                 prop_assert_eq!(a < b, x < y);
                 prop_assert!(x.label() != y.label());
             }
-            prop_assert!(NotificationId::floor(Timestamp::from_millis(a)) <= x);
             prop_assert_eq!(x.as_str().parse::<NotificationId>(), Ok(x));
         }
 

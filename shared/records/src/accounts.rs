@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use events::{AccountId, InstanceId, Timestamp};
-use platform::{Condition, Consistency, Key, Platform, Table as _, Write};
+use platform::{Condition, Consistency, Key, Platform, Table as _, Version, Write};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -127,32 +127,45 @@ pub async fn create<P: Platform>(platform: &P, operator: bool) -> Result<(Accoun
     Ok((account, credentials))
 }
 
-/// Which account is the operator's, where one process serves one operator.
+/// Which account is the operator's, where one process serves one operator, and which keys it has.
 #[derive(Serialize, Deserialize)]
 struct Operator {
     account: AccountId,
+    /// Where the grants of its keys are: partitions.
+    keys: Vec<String>,
 }
 
-/// The operator's account with fresh keys: made on the first call, the same account on every later one (for an operator
-/// who has lost the keys; the earlier ones stay valid).
+/// The operator's account with fresh keys: made on the first call, the same account on every later one. The keys of the
+/// call before are void from then on, whether they were lost or leaked.
 ///
 /// # Errors
 /// The table's.
 pub async fn operator<P: Platform>(platform: &P) -> Result<(Account, Credentials), RecordError> {
     let key = Key::new("OPERATOR", "ACCOUNT");
-    let known: Option<Operator> =
-        platform.table().get(&key, Consistency::Strong).await?.map(|item| schema::decode(&item)).transpose()?;
-    if let Some(known) = known
-        && let Some(account) = get(platform, known.account).await?
-    {
-        let (credentials, grants) = issue(platform, account.id);
-        platform.table().transact(grants.into()).await?;
-        return Ok((account, credentials));
-    }
-    let (account, put) = new_account(platform, true);
+    let item = platform.table().get(&key, Consistency::Strong).await?;
+    let known: Option<(Operator, Version)> =
+        item.map(|item| Ok::<_, RecordError>((schema::decode(&item)?, item.version))).transpose()?;
+    let account = match &known {
+        Some((operator, _)) => get(platform, operator.account).await?,
+        None => None,
+    };
+    let (account, put) = match account {
+        Some(account) => (account, None),
+        None => {
+            let (account, put) = new_account(platform, true);
+            (account, Some(put))
+        }
+    };
     let (credentials, grants) = issue(platform, account.id);
-    let named = Write::put(key, platform.version(), schema::encode(&Operator { account: account.id }));
-    platform.table().transact([put, named].into_iter().chain(grants).collect()).await?;
+    let keys = grants.iter().map(|write| write.key.partition.clone()).collect();
+    let operator = schema::encode(&Operator { account: account.id, keys });
+    let condition = known.as_ref().map_or(Condition::Absent, |(_, version)| Condition::Version(*version));
+    let mut writes = vec![Write::put(key, platform.version(), operator).when(condition)];
+    writes.extend(put);
+    writes.extend(grants);
+    let void = known.into_iter().flat_map(|(operator, _)| operator.keys);
+    writes.extend(void.map(|partition| Write::delete(Key::new(partition, "KEY"))));
+    platform.table().transact(writes).await?;
     Ok((account, credentials))
 }
 

@@ -419,6 +419,9 @@ async fn note_day<P: Platform>(platform: &P, delivery: &Delivery) -> Result<(), 
     Ok(())
 }
 
+/// Records read from each shard at a time while listing: a record may carry a payload of [`INLINE_BYTES`].
+const STEP: usize = 16;
+
 /// The instance's records, newest first: at most `limit`, all with ids before `before`.
 ///
 /// # Errors
@@ -434,18 +437,26 @@ pub async fn list<P: Platform>(
     days.extend(noted_days(platform, instance, ENDED).await?);
     days.extend(noted_days(platform, instance, OPEN).await?);
     let mut found = Vec::new();
-    for day in days.into_iter().rev() {
-        if before.is_some_and(|id| day > id.time().day()) {
-            continue;
-        }
-        let shards = (0..SHARDS).map(|shard| newest(platform, partition(instance, day, shard), before, limit));
-        let mut of_day: Vec<Item> = try_join_all(shards).await?.into_iter().flatten().collect();
-        of_day.sort_unstable_by(|a, b| b.key.sort.cmp(&a.key.sort));
-        for item in of_day.iter().take(limit - found.len()) {
-            found.push(stored(item)?);
-        }
-        if found.len() >= limit {
-            break;
+    for day in days.into_iter().rev().filter(|day| before.is_none_or(|id| *day <= id.time().day())) {
+        let mut before = before;
+        loop {
+            let step = STEP.min(limit - found.len());
+            let shards = (0..SHARDS).map(|shard| newest(platform, partition(instance, day, shard), before, step));
+            let mut next: Vec<Item> = try_join_all(shards).await?.into_iter().flatten().collect();
+            // The first `step` of all shards are the day's next ones: no shard's share of them can be larger.
+            next.sort_unstable_by(|a, b| b.key.sort.cmp(&a.key.sort));
+            next.truncate(step);
+            for item in &next {
+                let stored = stored(item)?;
+                before = Some(stored.delivery.id);
+                found.push(stored);
+            }
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            if next.len() < step {
+                break;
+            }
         }
     }
     Ok(found)

@@ -18,8 +18,15 @@ use sha2::{Digest as _, Sha256};
 use crate::accounts::{self, Account, Grant, KeyKind};
 use crate::{RecordError, schema};
 
-/// Most instances of one provider account that a webhook is handed to.
+/// Most instances that one account of ours may have told of one provider account's webhooks. Counted for each account of
+/// ours, so that nobody can crowd out another by naming the other's provider account many times.
 pub const INSTANCES_PER_ACCOUNT: usize = 100;
+
+/// Most instances, of all accounts, that a webhook is handed to.
+const ROUTED_INSTANCES: usize = 1000;
+
+/// Routes read at a time.
+const ROUTES_AT_ONCE: usize = 500;
 
 /// Prefix of the configuration keys that a connector's mapping may read.
 pub const MAPPING_PREFIX: &str = "event.mapping.";
@@ -186,7 +193,8 @@ fn route_partition(connector: &str, provider_account: &str) -> String {
 
 fn route_key(instance: &Instance) -> Option<Key> {
     let account = instance.setting(configuration::VENDOR_ACCOUNT)?;
-    Some(Key::new(route_partition(&instance.connector, account), instance.id.to_string()))
+    let sort = format!("{}#{}", instance.account, instance.id);
+    Some(Key::new(route_partition(&instance.connector, account), sort))
 }
 
 async fn seal<P: Platform>(
@@ -520,11 +528,29 @@ pub async fn routed<P: Platform>(
     if platform::limits::check_key(&Key::new(partition.as_str(), "x")).is_err() {
         return Ok((Vec::new(), false));
     }
-    let page = platform.table().query(&Query::partition(partition, INSTANCES_PER_ACCOUNT + 1)).await?;
-    let mut ids: Vec<InstanceId> = page.items.iter().filter_map(|item| item.key.sort.parse().ok()).collect();
-    let more = ids.len() > INSTANCES_PER_ACCOUNT || page.next.is_some() && ids.len() == INSTANCES_PER_ACCOUNT;
-    ids.truncate(INSTANCES_PER_ACCOUNT);
-    Ok((ids, more))
+    let mut query = Query::partition(partition, ROUTES_AT_ONCE);
+    let (mut ids, mut more) = (Vec::new(), false);
+    let mut of_account = (String::new(), 0);
+    loop {
+        let page = platform.table().query(&query).await?;
+        for item in &page.items {
+            let Some((account, id)) = item.key.sort.split_once('#') else { continue };
+            let Ok(id) = id.parse() else { continue };
+            if of_account.0 != account {
+                of_account = (account.to_owned(), 0);
+            }
+            of_account.1 += 1;
+            if of_account.1 > INSTANCES_PER_ACCOUNT || ids.len() >= ROUTED_INSTANCES {
+                more = true;
+            } else {
+                ids.push(id);
+            }
+        }
+        match page.next {
+            Some(next) if ids.len() < ROUTED_INSTANCES => query.after = Some(next),
+            next => return Ok((ids, more || next.is_some())),
+        }
+    }
 }
 
 /// The dispatcher's view, read strongly: a changed callback or key counts from the next delivery. `None`: deleted.

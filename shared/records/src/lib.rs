@@ -3,8 +3,8 @@
 //!
 //! | module | partition / sort | note |
 //! |---|---|---|
-//! | [`accounts`] | `ACCOUNT#id` / `ACCOUNT`, `KEY#hash` / `KEY` | who may call the API; keys are kept hashed |
-//! | [`instances`] | `INSTANCE#id`, `WEBHOOK#id`, `CALLBACK#id`, `TOKEN#id`; `ACCOUNT#id` / `INSTANCE#id`; `ROUTE#connector#account` / `id` | written in one transaction; a view per role, so that one read serves it and one grant suffices |
+//! | [`accounts`] | `ACCOUNT#id` / `ACCOUNT`, `KEY#hash` / `KEY`, `OPERATOR` / `ACCOUNT` | who may call the API; keys are kept hashed |
+//! | [`instances`] | `INSTANCE#id`, `WEBHOOK#id`, `CALLBACK#id`, `TOKEN#id`; `ACCOUNT#id` / `INSTANCE#id`; `ROUTE#connector#provider account` / `account#id` | written in one transaction; a view per role, so that one read serves it and one grant suffices |
 //! | [`deliveries`] | `DELIVERY#instance#day#shard` / notification id; `DAYS#instance` / … | one record per notification |
 //! | [`bodies`] | `BODY#id#n` / `CHUNK` | what is too large for a message, and what is not yet told |
 //! | [`retries`] | `RETRY#minute#shard` / …; `TICK` / `MARK` | wake-ups further ahead than a message can be delayed |

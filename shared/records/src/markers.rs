@@ -1,14 +1,19 @@
 //! When an occurrence without a date was first seen.
 //!
 //! A notification's id holds a time, and a redelivery must make the same id. Where the provider gives no time, the first
-//! dispatcher to see the occurrence writes one down, and everybody later reads it. The marker lives as long as records do.
+//! dispatcher to see the occurrence writes one down, and everybody later reads it. The marker lives for [`KEPT_DAYS`]: a
+//! redelivery later than that would be told as new.
 
 use events::{Batch, Timestamp};
 use platform::{Condition, Consistency, Key, Platform, Table as _, Write};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{DAY_S, RETENTION_DAYS, RecordError, schema};
+use crate::{DAY_S, RecordError, schema};
+
+/// Days that a marker lives: providers redeliver for three days at most, and a record lives for a week after the last
+/// attempt, which comes within four days.
+const KEPT_DAYS: i64 = 30;
 
 #[derive(Serialize, Deserialize)]
 struct Marker {
@@ -32,7 +37,7 @@ pub async fn first_seen<P: Platform>(platform: &P, batch: &Batch) -> Result<Time
     let marker = Marker { first_seen: batch.accepted_at };
     let write = Write::put(key, platform.version(), schema::encode(&marker))
         .when(Condition::Absent)
-        .expiring(platform.now().as_seconds() + RETENTION_DAYS * DAY_S);
+        .expiring(platform.now().as_seconds() + KEPT_DAYS * DAY_S);
     match platform.table().write(write).await {
         Ok(()) => Ok(marker.first_seen),
         Err(error) => match error.clone().existing() {

@@ -235,16 +235,39 @@ async fn a_key_opens_only_beside_its_own_account_s_other_key() {
 }
 
 #[tokio::test]
-async fn the_operator_is_one_account_however_often_keys_are_lost() {
+async fn the_operator_is_one_account_however_often_keys_are_lost_and_lost_keys_are_void() {
     let platform = platform(9);
     let (first, lost) = accounts::operator(&platform).await.unwrap();
     let (second, found) = accounts::operator(&platform).await.unwrap();
     assert!(first.operator);
     assert_eq!(first, second);
-    for keys in [lost, found] {
+    for (keys, opens) in [(lost, None), (found, Some(first))] {
         let (user, organization) = (keys.user.expose_secret(), keys.organization.expose_secret());
-        assert_eq!(accounts::authenticate(&platform, user, organization).await.unwrap(), Some(first.clone()));
+        assert_eq!(accounts::authenticate(&platform, user, organization).await.unwrap(), opens);
     }
+}
+
+#[tokio::test]
+async fn an_account_that_names_another_s_provider_account_many_times_does_not_crowd_it_out() {
+    let platform = platform(31);
+    let (victim, _) = accounts::create(&platform, false).await.unwrap();
+    let (other, _) = accounts::create(&platform, false).await.unwrap();
+    let mut theirs = Vec::new();
+    for owner in std::iter::repeat_n(&other, instances::INSTANCES_PER_ACCOUNT + 20).chain([&victim]) {
+        let provision = Provision {
+            name: "crowd".into(),
+            connector: "hubspot".into(),
+            hub: "crm".into(),
+            tags: Vec::new(),
+            configuration: [("event.vendor.account".to_owned(), "33".to_owned())].into(),
+            secrets: instances::Secrets::new(),
+        };
+        theirs.push(instances::create(&platform, owner, provision, &[]).await.unwrap().instance.id);
+    }
+    let (routed, more) = instances::routed(&platform, "hubspot", "33").await.unwrap();
+    assert!(more, "the surplus is told of");
+    assert_eq!(routed.len(), instances::INSTANCES_PER_ACCOUNT + 1);
+    assert!(routed.contains(theirs.last().unwrap()));
 }
 
 /// The same error, wherever a newer version's item is met.

@@ -57,7 +57,7 @@ proptest! {
 
     #[test]
     fn no_schedule_of_mishaps_loses_what_was_taken_or_changes_an_id(schedule in schedule()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(play(&schedule));
     }
 }

@@ -90,6 +90,25 @@ async fn two_changes_at_a_time_are_both_made() {
 }
 
 #[tokio::test]
+async fn an_instance_is_disabled_and_enabled_by_its_own_route_or_by_a_change() {
+    let world = World::new(19_001).await;
+    let id = world.instance(json!({URL: CALLBACK})).await;
+    let enabled = format!("/instances/{id}/enabled");
+    let disabled =
+        async || instances::webhook_views(&world.platform, &[id]).await.unwrap()[0].clone().unwrap().disabled;
+    let who = world.owner.clone();
+    for (method, expected) in [("DELETE", true), ("DELETE", true), ("PUT", false)] {
+        let reply = world.call(&who, method, &enabled, "").await;
+        assert_eq!((reply.status, &reply.json["disabled"]), (StatusCode::OK, &json!(expected)));
+        assert_eq!(disabled().await, expected);
+    }
+    let reply = world.patch(id, &json!({"disabled": true})).await;
+    assert_eq!((reply.status, disabled().await), (StatusCode::OK, true));
+    let reply = world.patch(id, &json!({"disabled": "yes"})).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.text);
+}
+
+#[tokio::test]
 async fn a_deleted_instance_is_gone_for_everyone() {
     let world = World::new(16).await;
     let id = world.instance(json!({KEY: "first"})).await;

@@ -138,8 +138,8 @@ async fn large_bodies_end_a_page_early_and_nothing_is_left_out() {
 async fn an_unknown_event_and_a_bad_page_are_refused() {
     let world = World::new(34).await;
     let id = world.instance(json!({})).await;
-    let floor = NotificationId::floor(Timestamp::from_seconds(1_700_000_000));
-    for event in ["x", floor.as_str()] {
+    let unknown = NotificationId::of(Timestamp::from_seconds(1_700_000_000), []);
+    for event in ["x", unknown.as_str()] {
         let reply = world.get(&format!("/instances/{id}/events/{event}")).await;
         assert_eq!((reply.status, reply.message()), (StatusCode::NOT_FOUND, "there is no such event"));
     }

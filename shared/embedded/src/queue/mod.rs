@@ -6,7 +6,9 @@
 //! *Flow:* a send is a command; once it is committed, the writer puts the message into the index and wakes a receiver.
 //! Receiving writes nothing: what is in flight, and how often it was handed over, is in memory alone, so after a restart
 //! every message that is not acknowledged is handed over again and counted anew. An acknowledgement is a command that
-//! deletes the message. One that came back [`MAX_RECEIVES`] times is moved to the dead ones, and an error is logged.
+//! deletes the message. One that is not acknowledged comes back, for as long as it takes: what a failing disk or a bug of
+//! ours holds up is not lost. Only a message that nobody can ever read is [set aside](StoreQueue::set_aside), by whoever
+//! found that out, and can be [put back](StoreQueue::requeue_dead_letters).
 //!
 //! *Waking:* whatever makes a message available wakes one waiting receiver, and a receiver that leaves passes the baton:
 //! it wakes the next one, which looks for itself. So no message waits while a receiver sleeps, and a commit of one
@@ -27,7 +29,7 @@ use redb::{ReadableTable, TableError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-pub use index::{Backlog, CROWDED, MAX_IN_FLIGHT_PER_GROUP, MAX_RECEIVES};
+pub use index::{Backlog, CROWDED, MAX_IN_FLIGHT_PER_GROUP, WORKERS};
 pub(crate) use index::{GroupId, Id, Taken};
 
 use crate::file::{Fault, File};
@@ -38,6 +40,9 @@ use crate::writer::Command;
 
 /// The longest that a receive waits, as on AWS.
 const MAX_WAIT: Duration = Duration::from_secs(20);
+
+/// Most of a reason that is kept with a dead letter, in bytes: a sentence or two.
+pub const REASON_BYTES: usize = 500;
 
 /// A message that a commit has stored.
 #[derive(Clone, Copy)]
@@ -61,9 +66,15 @@ pub(crate) struct State {
 
 impl State {
     /// Reads the queue's messages from the file: all of it, so its time grows with the backlog (and the bodies' size).
-    pub(crate) fn load(name: &str, file: &File, visibility: Duration, now_ms: u64) -> Result<Self, Fault> {
+    pub(crate) fn load(
+        name: &str,
+        file: &File,
+        visibility: Duration,
+        workers: u32,
+        now_ms: u64,
+    ) -> Result<Self, Fault> {
         let table = layout::queue_table_name(name);
-        let mut index = Index::new(u64::try_from(visibility.as_millis()).unwrap_or(u64::MAX));
+        let mut index = Index::new(u64::try_from(visibility.as_millis()).unwrap_or(u64::MAX), workers);
         let hasher = RandomState::new();
         let mut next_number = 0;
         match file.begin_read()?.open_table(layout::queue_table(&table)) {
@@ -95,24 +106,24 @@ impl State {
     }
 
     /// For the writer: where a message goes.
-    pub(crate) fn place(&self, message: &Outgoing, now_ms: u64) -> Placed {
-        let delay_ms = u64::try_from(message.delay.as_millis()).unwrap_or(u64::MAX);
+    pub(crate) fn place(&self, group: &str, delay: Duration, now_ms: u64) -> Placed {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let id = Id {
             visible_at_ms: now_ms.saturating_add(delay_ms),
             // Only the writer thread draws numbers.
             number: self.next_number.fetch_add(1, Ordering::Relaxed),
         };
-        Placed { id, group: self.hasher.hash_one(message.group.as_str()) }
+        Placed { id, group: self.hasher.hash_one(group) }
     }
 
-    /// For the writer: the messages are durable. Returns those of their groups that are crowded now.
+    /// For the writer: the messages are durable. Returns those of their groups whose senders are to wait.
     pub(crate) fn placed(&self, messages: &[Placed], now_ms: u64) -> Vec<GroupId> {
         let mut crowded = Vec::new();
         {
             let mut index = self.index();
             for Placed { id, group } in messages {
                 index.add(*id, *group, now_ms);
-                if index.crowded(*group) && !crowded.contains(group) {
+                if index.crowded(*group, now_ms) && !crowded.contains(group) {
                     crowded.push(*group);
                 }
             }
@@ -123,10 +134,10 @@ impl State {
 
     /// The messages' workers are done with them: their places are free before the acknowledgement is durable, else a
     /// group's rate would be bound by the disk's.
-    fn landed(&self, ids: &[Id]) {
+    fn landed(&self, ids: &[Id], now_ms: u64) {
         let more = {
             let mut index = self.index();
-            ids.iter().for_each(|id| index.landed(*id));
+            ids.iter().for_each(|id| index.landed(*id, now_ms));
             index.has_more()
         };
         if more {
@@ -199,16 +210,12 @@ impl StoreQueue {
     fn look(&self, max: usize) -> Result<Look, Fault> {
         loop {
             let now_ms = self.now_ms();
-            let (poisoned, taken, more, next_due_ms) = {
+            let (taken, more, next_due_ms) = {
                 let mut index = self.state.index();
-                let poisoned = index.advance(now_ms);
+                index.advance(now_ms);
                 let taken = index.take(max, now_ms);
-                (poisoned, taken, index.has_more(), index.next_due_ms())
+                (taken, index.has_more(), index.next_due_ms())
             };
-            for Taken { id, receives } in poisoned {
-                // If this fails, the message is found again after another visibility timeout.
-                self.inner.tell(Command::Bury { queue: Arc::clone(&self.state), id, receives });
-            }
             if taken.is_empty() {
                 return Ok(Look::Nothing(next_due_ms.map(|at| Duration::from_millis(at.saturating_sub(now_ms)))));
             }
@@ -217,7 +224,7 @@ impl StoreQueue {
             }
             let messages = self.read(&taken).inspect_err(|_| {
                 let mut index = self.state.index();
-                taken.iter().for_each(|t| index.give_back(t.id));
+                taken.iter().for_each(|t| index.give_back(t.id, now_ms));
             })?;
             if !messages.is_empty() {
                 return Ok(Look::Messages(messages));
@@ -244,20 +251,61 @@ impl StoreQueue {
         Ok(messages)
     }
 
-    /// Waits for the group's backlog to shrink, until `end` at most.
-    async fn wait_for_room(&self, group: GroupId, end: Instant) {
-        // Made under the index's lock, so no wake-up comes between the look and the wait.
-        let room = self.state.index().room(group).map(Notify::notified_owned);
-        if let Some(room) = room {
-            // Whether woken or timed out: the message is durable, and the send is over.
-            let _ = timeout_at(end, room).await;
+    /// Waits until none of the groups is crowded, or until `end`. The waits run together.
+    async fn wait_for_room(&self, groups: &[GroupId], end: Instant) {
+        let mut waits = Vec::new();
+        {
+            // Made under the index's lock, so no wake-up comes between the look and the wait.
+            let mut index = self.state.index();
+            for room in groups.iter().filter_map(|group| index.room(*group)) {
+                let mut wait = Box::pin(room.notified_owned());
+                wait.as_mut().enable();
+                waits.push(wait);
+            }
+        }
+        for wait in waits {
+            // Whether woken or timed out: the messages are durable, and the send is over.
+            let _ = timeout_at(end, wait).await;
+        }
+    }
+
+    /// Moves a message that was received, and that nobody can ever do anything with, to the dead letters, with the time
+    /// and the reason (its first [`REASON_BYTES`]). It is no error when it is gone.
+    ///
+    /// # Errors
+    /// [`QueueError::Invalid`] for a receipt of another queue, [`QueueError::Unavailable`]: then the message comes back.
+    pub async fn set_aside(&self, receipt: &Receipt, reason: &str) -> Result<(), QueueError> {
+        let id = parse_receipt(receipt).ok_or_else(foreign)?;
+        let receives = self.state.index().receives(id);
+        self.state.landed(&[id], self.now_ms());
+        let reason = reason[..reason.floor_char_boundary(REASON_BYTES)].to_owned();
+        self.inner
+            .ask(|answer| Command::SetAside { queue: Arc::clone(&self.state), id, receives, reason, answer })
+            .await
+            .unwrap_or_else(|| Err(stopped()))
+    }
+
+    /// Puts the queue's dead letters back, oldest first, as new messages; returns how many. Those that still cannot be
+    /// read will be set aside again.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]: those before are back already, the others are kept.
+    pub async fn requeue_dead_letters(&self) -> Result<usize, QueueError> {
+        let mut back = 0;
+        loop {
+            let asked = self.inner.ask(|answer| Command::Requeue { queue: Arc::clone(&self.state), answer }).await;
+            match asked.unwrap_or_else(|| Err(stopped()))? {
+                0 => return Ok(back),
+                some => back += some,
+            }
         }
     }
 }
 
 impl Queue for StoreQueue {
     /// After the commit it waits while one of the groups is [crowded](CROWDED), for
-    /// [`Options::send_wait`](crate::Options::send_wait) at most.
+    /// [`Options::send_wait`](crate::Options::send_wait) at most. It does not wait for a group that is not drained at all:
+    /// that would only pass one dead endpoint's trouble on to everyone whom the same webhook concerns.
     async fn send(&self, messages: Vec<Outgoing>) -> Result<(), SendError> {
         let count = messages.len();
         let failed = |error| SendError { failed: (0..count).collect(), error };
@@ -269,10 +317,7 @@ impl Queue for StoreQueue {
             .unwrap_or_else(|| Err(stopped()))
             .map_err(failed)?;
         if !crowded.is_empty() {
-            let end = Instant::now() + self.inner.send_wait;
-            for group in crowded {
-                self.wait_for_room(group, end).await;
-            }
+            self.wait_for_room(&crowded, Instant::now() + self.inner.send_wait).await;
         }
         Ok(())
     }
@@ -303,17 +348,21 @@ impl Queue for StoreQueue {
     async fn acknowledge(&self, receipts: Vec<Receipt>) -> Result<(), QueueError> {
         let mut ids = Vec::with_capacity(receipts.len());
         for receipt in &receipts {
-            ids.push(parse_receipt(receipt).ok_or_else(|| QueueError::Invalid("a receipt of another queue".into()))?);
+            ids.push(parse_receipt(receipt).ok_or_else(foreign)?);
         }
         if ids.is_empty() {
             return Ok(());
         }
-        self.state.landed(&ids);
+        self.state.landed(&ids, self.now_ms());
         self.inner
             .ask(|answer| Command::Acknowledge { queue: Arc::clone(&self.state), ids, answer })
             .await
             .unwrap_or_else(|| Err(stopped()))
     }
+}
+
+fn foreign() -> QueueError {
+    QueueError::Invalid("a receipt of another queue".into())
 }
 
 fn stopped() -> QueueError {
