@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use events::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pollhook_connectors::{Connector, Malformed, Normalised, Request, catalogue};
+use pollhook_connectors::{Connector, Malformed, Normalised, Request, SkipReason, catalogue};
 use proptest::prelude::*;
 
 const NAMES: [&str; 8] = [
@@ -104,7 +104,6 @@ fn ids(range: std::ops::RangeInclusive<usize>) -> Vec<String> {
 #[test]
 fn there_is_an_end_to_the_changes_of_one_request() {
     let most = Connector::MAX_CHANGES;
-    let text = |length: usize| format!("\"{}\"", "x".repeat(length));
     for (what, body, rows, too_many) in [
         ("as many as may be", merges(0, &ids(1..=most)), most, false),
         ("one more", merges(0, &ids(1..=most + 1)), most, true),
@@ -114,11 +113,42 @@ fn there_is_an_end_to_the_changes_of_one_request() {
         ("the same ten thousand times", merges(0, &vec!["7".into(); 10_000]), most, true),
         ("spread over entries", merges(100, &ids(1..=most - 200)), most, false),
         ("spread over entries, one more", merges(100, &ids(1..=most - 199)), most, true),
-        ("long names", format!(r#"[{{"objectTypeId":{},"objectId":1}}]"#, text(2000)), 1, false),
     ] {
         let result = normalise(&body);
         assert_eq!((result.changes.len() + result.skipped.len(), result.too_many), (rows, too_many), "{what}");
     }
+}
+
+#[test]
+fn a_text_too_long_for_a_name_is_not_taken_apart_nor_repeated_in_every_change() {
+    let skipped = |key: &str, body: &str| {
+        let headers = HeaderMap::new();
+        let request = Request { method: "POST", url: "https://example.com/", headers: &headers, body: body.as_bytes() };
+        let connector = catalogue().get(key).unwrap();
+        let parsed = connector.parse(&request).unwrap();
+        let result = connector.normalise(&request, &parsed, &BTreeMap::new());
+        (result.changes.len(), result.skipped.iter().map(|skipped| skipped.reason).collect::<Vec<_>>())
+    };
+    let long = format!("{}a", "a.".repeat(128));
+    for (key, body, expected) in [
+        ("hubspot", format!(r#"{{"subscriptionType":"{long}","objectId":1}}"#), (0, vec![SkipReason::Mapping])),
+        ("hubspot", format!(r#"{{"subscriptionType":"{}","objectId":1}}"#, &long[..255]), (1, vec![])),
+        ("standard", format!(r#"{{"type":"{long}","id":1}}"#), (0, vec![SkipReason::ObjectType])),
+        ("standard", format!(r#"{{"type":"{}","id":1}}"#, &long[..255]), (1, vec![])),
+        ("standard", format!(r#"{{"type":["{}"],"id":1}}"#, &long[..255]), (0, vec![SkipReason::ObjectType])),
+        (
+            "hubspot",
+            format!(
+                r#"{{"subscriptionType":"object.merge","objectTypeId":"{}","objectId":1,"mergedObjectIds":[2]}}"#,
+                long.repeat(4)
+            ),
+            (0, vec![SkipReason::ObjectType; 2]),
+        ),
+    ] {
+        assert_eq!(skipped(key, &body), expected, "{key}: {body}");
+    }
+    let account = format!(r#"{{"subscriptionType":"contact.creation","objectId":1,"portalId":"{}"}}"#, long.repeat(4));
+    assert_eq!(normalise(&account).changes[0].account, None);
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
