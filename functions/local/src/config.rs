@@ -40,6 +40,24 @@ pub enum Command {
     /// to what is not. The server must be started with --allow-callbacks-to 127.0.0.0/8. Colours only on a terminal, and
     /// not where NO_COLOR is set.
     Listen(Listen),
+
+    /// Show the messages that were set aside because they cannot be read, newest first; or put them back.
+    ///
+    /// Shows when and why each was set aside, and its beginning. Messages are set aside only when no retry can help; what
+    /// fails for another reason stays in the queue and comes back. The server must be stopped.
+    DeadLetters(DeadLetters),
+}
+
+/// The settings of `dead-letters`.
+#[derive(Debug, Clone, Args)]
+pub struct DeadLetters {
+    /// The folder of the server's data.
+    #[arg(long, env = "POLLHOOK_DATA", value_name = "FOLDER", default_value = "pollhook-data")]
+    pub data: PathBuf,
+
+    /// Put all of them back into the queue: after an update that can read them. The server works on them when it starts.
+    #[arg(long, env = "POLLHOOK_REQUEUE")]
+    pub requeue: bool,
 }
 
 /// The settings of `listen`.
@@ -96,7 +114,10 @@ mod tests {
         Cli::command().debug_assert();
         let listen = Listen::augment_args(clap::Command::new("listen"));
         let serve = Serve::augment_args(clap::Command::new("serve"));
-        for (mut command, flag) in [listen, serve].iter().flat_map(|c| c.get_arguments().map(|f| (c.clone(), f))) {
+        let dead_letters = DeadLetters::augment_args(clap::Command::new("dead-letters"));
+        for (mut command, flag) in
+            [listen, serve, dead_letters].iter().flat_map(|c| c.get_arguments().map(|f| (c.clone(), f)))
+        {
             let help = command.render_long_help().to_string();
             let twin = format!("POLLHOOK_{}", flag.get_id().as_str().to_uppercase());
             assert_eq!(flag.get_env().and_then(|e| e.to_str()), Some(twin.as_str()));

@@ -47,13 +47,18 @@ const SHOWN: usize = 120;
 
 /// A stranger's text without what could move the cursor, colour the screen or reorder the line.
 pub(crate) fn legible(text: &str) -> String {
+    legible_start(text, SHOWN)
+}
+
+/// The same, of another length in characters.
+pub(crate) fn legible_start(text: &str, most: usize) -> String {
     let harmless = |character: char| match character {
         '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         other if other.is_control() => '\u{fffd}',
         other => other,
     };
-    let mut shown: String = text.chars().take(SHOWN).map(harmless).collect();
-    if text.chars().nth(SHOWN).is_some() {
+    let mut shown: String = text.chars().take(most).map(harmless).collect();
+    if text.chars().nth(most).is_some() {
         shown.push('…');
     }
     shown

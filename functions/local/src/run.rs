@@ -1,5 +1,6 @@
 //! What the command line asks for.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use secrecy::ExposeSecret as _;
@@ -8,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Cli, Command, Serve};
 use crate::serve::{self, Running};
-use crate::{credentials, demo, listen, say};
+use crate::{credentials, dead_letters, demo, listen, say};
 
 /// Does it, and says how it ended.
 #[must_use]
@@ -21,6 +22,7 @@ pub fn run(cli: Cli) -> ExitCode {
         None => runtime.block_on(serve(&cli.serve)),
         Some(Command::Demo) => runtime.block_on(demo::run()),
         Some(Command::Listen(settings)) => runtime.block_on(listen::run(&settings)),
+        Some(Command::DeadLetters(settings)) => runtime.block_on(dead_letters::run(&settings)),
     }
 }
 
@@ -34,7 +36,9 @@ pub(crate) fn failed(error: &dyn std::fmt::Display) -> ExitCode {
 /// Sends the log to standard error.
 pub(crate) fn log_to_stderr(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // In a file or a journal colours are noise, and hide what is searched for.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     log.try_init().map_err(|error| error.to_string())
 }
 

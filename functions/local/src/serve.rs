@@ -5,18 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
+use axum::{Router, middleware};
 use dispatcher::{Dispatcher, RetryPolicy};
 use egress::{Client, Limits, Policy};
-use embedded::{Embedded, OpenError, Options};
+use embedded::{Embedded, OpenError, Options, WORKERS};
 use instances_api::Api;
-use platform::{Consistency, Key, OsRandom, Platform as _, SystemClock, Table as _};
+use platform::{OsRandom, Platform as _, SystemClock};
 use records::RecordError;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -26,12 +21,12 @@ use url::Url;
 use webhook_receiver::Receiver;
 
 use crate::config::Serve;
-use crate::{credentials, pump};
+use crate::{connections, credentials, edge, pump};
 
 /// How long a message stays with the worker that took it. A restart hands everything over again at once, so this only
 /// bounds how soon a failure of our own is tried again; it is several callback deadlines (15 s) long, so that a slow
 /// batch is not handed over twice.
-const VISIBILITY: Duration = Duration::from_secs(120);
+pub(crate) const VISIBILITY: Duration = Duration::from_secs(120);
 
 /// How often due wake-ups are looked for. Their unit is the minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
@@ -45,6 +40,10 @@ const PURGE_KEYS: usize = 1000;
 
 /// A request that has not been answered by then is given up. Providers give up sooner.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Fewer files than this are worth a warning: what connections, callbacks (one socket each) and kept connections take at
+/// most.
+const FILES: usize = 8192;
 
 /// How long a stop waits for what is at work: longer than a callback's deadline.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -74,6 +73,11 @@ pub enum ServeError {
         /// Why not.
         error: std::io::Error,
     },
+    /// No certificates: no callback by https could ever be told.
+    #[error(
+        "the system's CA certificates cannot be read, and without them no callback can be trusted: {0}; install them (package ca-certificates)"
+    )]
+    Certificates(egress::Failure),
     /// A setting.
     #[error("{0}")]
     Setting(String),
@@ -105,27 +109,35 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         TcpListener::bind(config.listen).await.map_err(|error| ServeError::Listen { address: config.listen, error })?;
     let address = listener.local_addr().map_err(|error| ServeError::Listen { address: config.listen, error })?;
     let public_url = public_url(config, address)?;
-    let (authorization, first_start) = credentials::ensure(&*platform, &config.data).await?;
-
     let policy = Policy::new(config.allow_callbacks_to.clone(), Some(&public_url));
     let client = Client::new(policy.clone(), Limits::default()).map_err(|e| ServeError::Setting(e.to_string()))?;
+    client.warm().map_err(ServeError::Certificates)?;
+    let (authorization, first_start) = credentials::ensure(&*platform, &config.data).await?;
+    let open_files = connections::open_files();
+    warn_of(&platform, open_files);
+
     let policy = Arc::new(policy);
     let api =
         Api { platform: Arc::clone(&platform), policy: Arc::clone(&policy), public_url: Some(public_url.clone()) };
     let public_url = public_url.as_str().trim_end_matches('/').to_owned();
     let receiver = Arc::new(Receiver::new(Arc::clone(&platform), &public_url));
-    let dispatcher = Dispatcher::new(Arc::clone(&platform), client, policy, RetryPolicy::default());
 
-    let health = Router::new().route("/healthz", get(healthz)).with_state(Arc::clone(&platform));
+    let health = Router::new().route("/healthz", get(edge::healthz)).with_state(Arc::clone(&platform));
     let router = webhook_receiver::router(Arc::clone(&receiver))
         .merge(instances_api::router(Arc::new(api)))
         .merge(health)
-        .layer(middleware::from_fn(deadline));
+        .fallback(edge::nowhere)
+        .layer(middleware::from_fn_with_state(REQUEST_DEADLINE, edge::deadline));
+    let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&platform), client, policy, RetryPolicy::default()));
+    let work = move |body: String| {
+        let dispatcher = Arc::clone(&dispatcher);
+        async move { dispatcher.handle(&body).await }
+    };
 
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
-        tokio::spawn(http(listener, router, stopped.clone())),
-        tokio::spawn(pump::run(Arc::clone(&platform), Arc::new(dispatcher), stopped.clone())),
+        tokio::spawn(connections::serve(listener, router, connections::most(open_files), stopped.clone())),
+        tokio::spawn(pump::run(platform.batches().clone(), WORKERS, work, stopped.clone())),
         every(SWEEP_EVERY, stopped.clone(), platform.clone(), |platform| async move {
             if let Err(error) = poller::sweep(&*platform).await {
                 tracing::error!(%error, "the retry sweep failed, the next one repeats it");
@@ -173,14 +185,19 @@ fn public_url(config: &Serve, address: SocketAddr) -> Result<Url, ServeError> {
     }
 }
 
-async fn http(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    // Answers are small: waiting to fill a packet would only delay them.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let stopping = async move { stopped(&mut stop).await };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopping).await {
-        tracing::error!(%error, "the server stopped listening");
+/// Says what an operator should know at the start.
+fn warn_of(platform: &Embedded, open_files: usize) {
+    if open_files < FILES {
+        tracing::warn!(open_files, "few files may be open; under load set the limit (ulimit -n) to {FILES} or more");
+    }
+    match platform.store().dead_letter_count().and_then(|count| Ok((count, platform.store().dead_letters(1)?))) {
+        Ok((count, newest)) => {
+            if let Some(newest) = newest.first() {
+                let (newest, reason) = (newest.at.iso_seconds(), &newest.reason);
+                tracing::warn!(count, newest, reason, "there are dead letters; `pollhook dead-letters` shows them");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the dead letters cannot be read"),
     }
 }
 
@@ -206,27 +223,4 @@ where
             }
         }
     })
-}
-
-async fn deadline(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
-    }
-}
-
-/// Healthy is what can read its store.
-async fn healthz(State(platform): State<Arc<Embedded>>) -> Response {
-    match platform.table().get(&Key::new("OPERATOR", "ACCOUNT"), Consistency::Strong).await {
-        Ok(_) => health(StatusCode::OK, "ok"),
-        Err(error) => {
-            tracing::error!(%error, "not healthy");
-            health(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read")
-        }
-    }
-}
-
-fn health(status: StatusCode, word: &str) -> Response {
-    let body = serde_json::json!({ "status": word }).to_string();
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 use events::Timestamp;
 use platform::testing::{ManualClock, SeededRandom};
 use platform::{Clock, OsRandom, Outgoing, Queue, Received, SystemClock};
-use pollhook_embedded::{
-    CROWDED, Commits, MAX_IN_FLIGHT_PER_GROUP, Options, REASON_BYTES, Store, StoreQueue, WORKERS,
-};
+use pollhook_embedded::{CROWDED, Commits, MAX_IN_FLIGHT_PER_GROUP, Options, REASON_BYTES, Store, StoreQueue, WORKERS};
 
 const VISIBILITY: Duration = Duration::from_secs(60);
 /// Far beyond what a test takes: who waits this long hangs.
@@ -97,7 +95,7 @@ async fn a_group_that_hangs_holds_only_its_share_of_the_workers() {
 async fn a_hundred_groups_that_hang_leave_workers_for_everyone_else() {
     let Setup { _dir, queue, .. } = setup(Duration::ZERO);
     for group in 0..100 {
-        fill(&queue, &format!("hanging {group}"), 30).await;
+        fill(&queue, &format!("hanging-{group}"), 30).await;
     }
     let mut held = 0;
     loop {

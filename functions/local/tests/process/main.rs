@@ -5,6 +5,7 @@
 mod common;
 
 mod commands;
+mod dead_letters;
 mod delivery;
 mod kill;
 mod returned;

@@ -89,6 +89,7 @@ async fn the_environment_says_what_flags_say_and_the_server_is_healthy() {
     // Signed for this machine's URL, which is not the public one.
     assert_eq!(client.hubspot_sends(&contact(1, [1])).await, Some(401));
     assert!(!server.stderr().contains("INFO"), "{}", server.stderr());
+    assert!(!server.stderr().contains('\u{1b}'), "no colours in a pipe: {}", server.stderr());
 }
 
 #[test]
@@ -123,6 +124,25 @@ fn what_cannot_be_used_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn without_certificates_it_does_not_start_and_names_the_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let mut command = Server::command(&folder.path().join("data"), &[]);
+    let refused = run(command.env("SSL_CERT_FILE", &missing).env("SSL_CERT_DIR", &missing));
+    assert!(!refused.status.success() && !refused.stdout.contains("listens"), "{}", refused.stdout);
+    assert!(refused.stderr.contains("package ca-certificates"), "{}", refused.stderr);
+    assert!(!folder.path().join("data/credentials").exists(), "shown once, so not before it can start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_nobody_has_is_told_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let (status, body) = Client::new(&server.url, folder.path()).get("/elements/api-v2/evnts/hubspot").await;
+    assert!(status == 404 && body.contains("requestId") && body.contains("/elements/api-v2/events/"), "{body}");
+}
+
+#[test]
 fn help_lists_every_flag_with_its_twin_and_never_a_secret() {
     let help = run(&mut binary(&["--help"]));
     assert!(help.status.success());
@@ -132,6 +152,7 @@ fn help_lists_every_flag_with_its_twin_and_never_a_secret() {
     }
     assert!(help.stdout.contains("  demo") && help.stdout.contains("  listen"), "{}", help.stdout);
     let help = run(binary(&["listen", "--help"]).env("POLLHOOK_SECRET", "topsecret"));
+    assert!(run(&mut binary(&["dead-letters", "--help"])).stdout.contains("POLLHOOK_REQUEUE"));
     for flag in ["port", "secret", "fail-first"] {
         let twin = format!("POLLHOOK_{}", flag.replace('-', "_").to_uppercase());
         assert!(help.stdout.contains(&format!("--{flag} ")) && help.stdout.contains(&twin), "{flag}: {}", help.stdout);
