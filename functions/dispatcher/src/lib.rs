@@ -55,7 +55,8 @@ const AT_ONCE: usize = 8;
 /// How long a message that a newer version wrote waits for that version.
 const NEWER_DELAY: Duration = Duration::from_secs(60);
 
-/// A failure of our own. The message is handed over again, and after some tries kept among the dead letters.
+/// A failure of our own. The message is handed over again: on SQS as often as its redrive policy says, then it is among the
+/// dead letters; in one process until it succeeds, and only [`Fault::Poison`] is set aside.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Not one of our messages: no retry will mend it.
@@ -103,7 +104,7 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
     }
 
     /// A message (or what it is about) that a newer version wrote: ours, in the middle of a deployment. A plain return
-    /// would end among the dead letters.
+    /// would end among SQS's dead letters.
     async fn send_on(&self, text: &str, schema: u32) -> Result<(), Fault> {
         tracing::info!(schema, "a message of a newer version is sent on unchanged");
         let again = Outgoing { body: text.to_owned(), delay: NEWER_DELAY, group: "newer".into() };

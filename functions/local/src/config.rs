@@ -1,6 +1,6 @@
 //! Every setting of the local binary, documented where it is parsed: `--help` prints this page.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -80,7 +80,7 @@ pub struct Listen {
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
     /// The address to listen on. Port 0 picks a free one.
-    #[arg(long, env = "POLLHOOK_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "POLLHOOK_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = socket)]
     pub listen: SocketAddr,
 
     /// The folder of all data: the store (one file), the key that seals secrets, and the first account's credentials.
@@ -90,12 +90,12 @@ pub struct Serve {
 
     /// The URL that providers call, as they see it. Some (HubSpot's v2 and v3 signatures) sign it, so behind a proxy or
     /// a tunnel it must be that one's. Default: http:// and the listen address.
-    #[arg(long, env = "POLLHOOK_PUBLIC_URL", value_name = "URL")]
+    #[arg(long, env = "POLLHOOK_PUBLIC_URL", value_name = "URL", value_parser = url)]
     pub public_url: Option<Url>,
 
     /// Addresses that callbacks may be posted to although they are private or loopback, e.g. 127.0.0.0/8. May be given
     /// several times (in the environment: separated by commas). Without it such callbacks are refused.
-    #[arg(long, env = "POLLHOOK_ALLOW_CALLBACKS_TO", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, env = "POLLHOOK_ALLOW_CALLBACKS_TO", value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub allow_callbacks_to: Vec<IpNet>,
 
     /// What to log: error, warn, info, debug or trace, also by module, e.g. "info,pollhook_dispatcher=debug".
@@ -103,11 +103,33 @@ pub struct Serve {
     pub log: String,
 }
 
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address and a port are wanted, such as 127.0.0.1:8080 or [::1]:8080".into())
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|_| "a whole URL is wanted, such as https://hooks.example.com".into())
+}
+
+/// A range, or one address.
+fn range(text: &str) -> Result<IpNet, String> {
+    let one = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(one).ok_or_else(|| "a range is wanted, such as 10.0.0.0/8 or ::1/128".into())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn values_are_read_as_people_write_them_or_refused_saying_what_is_wanted() {
+        assert_eq!(range("10.0.0.1"), Ok("10.0.0.1/32".parse().unwrap()));
+        assert!(range("10.0.0.0/33").unwrap_err().contains("10.0.0.0/8"));
+        assert!(socket("8080").unwrap_err().contains("127.0.0.1:8080"));
+        assert!(url("foo").unwrap_err().contains("https://"));
+    }
 
     #[test]
     fn every_flag_has_an_environment_twin_that_help_names() {

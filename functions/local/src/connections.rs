@@ -1,6 +1,6 @@
 //! Connections of strangers: taken, bounded, and ended in order.
 //!
-//! *Promises:* who sends slowly, or nothing, holds a connection for [`HEAD_DEADLINE`] and nothing else. At most
+//! *Promises:* who sends slowly, or nothing, holds a connection for `head_deadline` and nothing else. At most
 //! [`most`] are open; further ones wait in the kernel's line until one ends. No error of accepting ends the server, and
 //! none makes it spin. When it is stopped, requests under way are answered, and idle connections are closed.
 //!
@@ -19,8 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How long the head of a request may take, from the connection or from the answer before; so an idle connection is
-/// closed after it too. Providers send a head in one packet.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// closed after it too. Longer than the 60 s for which common proxies keep an idle connection: it is then they who close
+/// it, and none sends a request into a connection that is just being closed.
+pub(crate) const HEAD_DEADLINE: Duration = Duration::from_secs(75);
 
 /// Most open connections, where the system allows more files. One takes some 20 KB.
 const MOST: usize = 4096;
@@ -54,10 +55,16 @@ pub(crate) fn most(open_files: usize) -> usize {
 }
 
 /// Serves until `stop`, then waits for the requests under way.
-pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    most: usize,
+    head_deadline: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(most));
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).keep_alive(true);
+    server.timer(TokioTimer::new()).header_read_timeout(head_deadline).keep_alive(true);
     let service = TowerToHyperService::new(router);
     let open = GracefulShutdown::new();
     loop {
@@ -118,11 +125,15 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     async fn started(most: usize) -> (SocketAddr, watch::Sender<bool>, JoinHandle<()>) {
+        started_with(most, HEAD_DEADLINE).await
+    }
+
+    async fn started_with(most: usize, head: Duration) -> (SocketAddr, watch::Sender<bool>, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let router = Router::new().route("/", get(async || "hello"));
-        (address, stop, tokio::spawn(serve(listener, router, most, stopped)))
+        (address, stop, tokio::spawn(serve(listener, router, most, head, stopped)))
     }
 
     async fn ask(stream: &mut TcpStream) -> String {
@@ -163,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_does_not_end_ends_the_connection() {
-        let (address, _stop, _server) = started(1).await;
+        let (address, _stop, _server) = started_with(1, Duration::from_millis(200)).await;
         let mut slow = TcpStream::connect(address).await.unwrap();
         slow.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
         let mut next = TcpStream::connect(address).await.unwrap();

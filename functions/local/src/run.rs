@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Cli, Command, Serve};
 use crate::serve::{self, Running};
@@ -33,9 +34,20 @@ pub(crate) fn failed(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Reads `--log`. A lone word that is no level would be taken for a module's name, and all other logs would be off.
+fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |word: &str| word.trim().parse::<LevelFilter>().is_ok();
+    if let Some(word) = text.split(',').find(|part| !part.contains(['=', '[', '{', '"', '}']) && !is_level(part)) {
+        return Err(format!(
+            "--log: {word:?} is no level: error, warn, info, debug, trace or off (a module: name=level)"
+        ));
+    }
+    EnvFilter::try_new(text).map_err(|error| format!("--log: {error}"))
+}
+
 /// Sends the log to standard error.
 pub(crate) fn log_to_stderr(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
+    let filter = log_filter(filter)?;
     // In a file or a journal colours are noise, and hide what is searched for.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
@@ -89,4 +101,19 @@ fn greet(config: &Serve, running: &Running) {
     say!("      \"event.vendor.account\": \"<HubSpot portal id>\", \"webhook.secret\": \"<app client secret>\",");
     say!("      \"event.notification.callback.url\": \"https://example.com/callback\"}}}}'");
     say!("Then have HubSpot post its webhooks to {url}/elements/api-v2/events/hubspot");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_filter_that_would_silence_everything_by_mistake_is_refused() {
+        for good in ["info", "WARN", "info,pollhook_dispatcher=debug", "off", "pollhook=trace"] {
+            assert!(log_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["verbose", "info,all", "bogus=bogus"] {
+            assert!(log_filter(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -136,7 +136,13 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
 
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
-        tokio::spawn(connections::serve(listener, router, connections::most(open_files), stopped.clone())),
+        tokio::spawn(connections::serve(
+            listener,
+            router,
+            connections::most(open_files),
+            connections::HEAD_DEADLINE,
+            stopped.clone(),
+        )),
         tokio::spawn(pump::run(platform.batches().clone(), WORKERS, work, stopped.clone())),
         every(SWEEP_EVERY, stopped.clone(), platform.clone(), |platform| async move {
             if let Err(error) = poller::sweep(&*platform).await {

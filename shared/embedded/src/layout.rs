@@ -18,6 +18,9 @@ use redb::TableDefinition;
 
 /// The format that this version writes and reads.
 pub(crate) const FORMAT: u64 = 1;
+/// The key, in [`META`], of the fingerprint of the vault's key.
+pub(crate) const FINGERPRINT_KEY: &str = "vault-key";
+
 /// The key of the format number in [`META`].
 pub(crate) const FORMAT_KEY: &str = "format";
 

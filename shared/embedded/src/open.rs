@@ -15,8 +15,9 @@ use redb::{Builder, Database, DatabaseError, StorageError};
 use zeroize::Zeroizing;
 
 use crate::file::{Fault, File};
-use crate::layout::{DEAD, FORMAT, FORMAT_KEY, ITEMS, META};
+use crate::layout::{DEAD, FINGERPRINT_KEY, FORMAT, FORMAT_KEY, ITEMS, META};
 use crate::vault::KEY_BYTES;
+use crate::vault::fingerprint;
 
 /// The data file in the data directory.
 pub const DATA_FILE: &str = "pollhook.redb";
@@ -66,6 +67,9 @@ pub enum OpenError {
         .0.display()
     )]
     KeyMissing(PathBuf),
+    /// The key file holds another key.
+    #[error("the key file {} is not the one that this data was sealed with: put back the file from the data's own backup", .0.display())]
+    KeyWrong(PathBuf),
     /// Others may read the key file.
     #[error(
         "the key file {} is open to other users (mode {mode:03o}): run `chmod 600` on it, and if another may have read it, replace the secrets it protects",
@@ -133,7 +137,13 @@ pub(crate) fn open(dir: &Path, cache_bytes: usize, random: &dyn Random) -> Resul
     let file = File::open(opener).map_err(|e| OpenError::database(&path, e))?;
     let key_path = dir.join(KEY_FILE);
     let key = match format_of(&file, &path)? {
-        Some(FORMAT) => read_key(&key_path)?.ok_or(OpenError::KeyMissing(key_path))?,
+        Some(FORMAT) => {
+            let Some(key) = read_key(&key_path)? else { return Err(OpenError::KeyMissing(key_path)) };
+            if fingerprint_of(&file).map_err(|e| OpenError::fault(&path, e))?.is_some_and(|f| f != fingerprint(&key)) {
+                return Err(OpenError::KeyWrong(key_path));
+            }
+            key
+        }
         Some(found) if found > FORMAT => return Err(OpenError::NewerFormat { path, found, known: FORMAT }),
         Some(_) => return Err(OpenError::Foreign(path)),
         None => {
@@ -141,7 +151,7 @@ pub(crate) fn open(dir: &Path, cache_bytes: usize, random: &dyn Random) -> Resul
                 Some(key) => key,
                 None => make_key(dir, &key_path, random)?,
             };
-            write_format(&file).map_err(|e| OpenError::fault(&path, e))?;
+            write_format(&file, fingerprint(&key)).map_err(|e| OpenError::fault(&path, e))?;
             sync_names(dir).map_err(OpenError::io("make durable the names in", dir))?;
             key
         }
@@ -174,8 +184,13 @@ fn format_of(file: &File, path: &Path) -> Result<Option<u64>, OpenError> {
     }
 }
 
-fn write_format(file: &File) -> Result<(), Fault> {
+fn fingerprint_of(file: &File) -> Result<Option<u64>, Fault> {
+    Ok(file.begin_read()?.open_table(META)?.get(FINGERPRINT_KEY)?.map(|fingerprint| fingerprint.value()))
+}
+
+fn write_format(file: &File, fingerprint: u64) -> Result<(), Fault> {
     let transaction = file.begin_write()?;
+    transaction.open_table(META)?.insert(FINGERPRINT_KEY, fingerprint)?;
     transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
     transaction.open_table(ITEMS)?;
     transaction.open_table(DEAD)?;
@@ -253,6 +268,15 @@ mod tests {
         let error = open(dir.path(), 1 << 20, &OsRandom).err().unwrap();
         assert!(matches!(error, OpenError::NewerFormat { found: 42, known: 1, .. }), "{error}");
         assert!(error.to_string().contains("format 42") && error.to_string().contains("format 1"), "{error}");
+    }
+
+    #[test]
+    fn another_key_than_the_data_s_own_is_refused_at_once_not_at_the_first_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), 1 << 20, &OsRandom).unwrap());
+        drop(open(dir.path(), 1 << 20, &OsRandom).unwrap());
+        fs::write(dir.path().join(KEY_FILE), [7; KEY_BYTES]).unwrap();
+        assert!(matches!(open(dir.path(), 1 << 20, &OsRandom), Err(OpenError::KeyWrong(_))));
     }
 
     #[test]
