@@ -60,7 +60,7 @@ pub struct Request<'a> {
 /// One change that a request tells of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// The place in the body of the entry that tells of it, from 0; several changes may come of one. What [`select`]
+    /// The place in the body of the entry that tells of it, from 0; several changes may come of one. What [`select()`]
     /// takes.
     pub entry: usize,
     /// The provider's id of the customer's account, where the entry names it. `None` (the entry names none, or none that
