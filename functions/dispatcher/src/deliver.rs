@@ -294,10 +294,7 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
         let mut delivery = stored.delivery.clone();
         delivery.callback.state = State::Parked { at: self.platform.now() };
         delivery.callback.note(unmade(attempt, self.platform.now(), "the payload is gone"));
-        match deliveries::proceed(&*self.platform, Some(&stored), delivery, Vec::new()).await {
-            Err(RecordError::Table(TableError::ConditionFailed(_))) => Ok(()),
-            other => Ok(other?),
-        }
+        self.proceed(Some(stored), delivery, Vec::new(), attempt).await
     }
 }
 

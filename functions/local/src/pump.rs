@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dispatcher::Fault;
 use embedded::StoreQueue;
-use platform::{Queue as _, Received};
+use platform::{Queue as _, Receipt, Received};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Messages taken from the queue at once, if so many workers are free.
@@ -39,9 +39,10 @@ where
         };
         for message in received {
             let (queue, worker) = (queue.clone(), free.split(1));
-            let done = work(message.body.clone());
+            let Received { body, receipt, receive_count } = message;
+            let done = work(body);
             tokio::spawn(async move {
-                finish(&queue, &message, done.await).await;
+                finish(&queue, receipt, receive_count, done.await).await;
                 drop(worker);
             });
         }
@@ -71,17 +72,16 @@ async fn take(queue: &StoreQueue, room: &Arc<Semaphore>) -> (Vec<Received>, Owne
     (received, free)
 }
 
-async fn finish(queue: &StoreQueue, message: &Received, outcome: Result<(), Fault>) {
-    let received = message.receive_count;
+async fn finish(queue: &StoreQueue, receipt: Receipt, received: u32, outcome: Result<(), Fault>) {
     match outcome {
         Ok(()) => {
-            if let Err(error) = queue.acknowledge(vec![message.receipt.clone()]).await {
+            if let Err(error) = queue.acknowledge(vec![receipt]).await {
                 tracing::error!(%error, "a message that is done with could not be acknowledged, it will come again");
             }
         }
         // Nothing that we or anyone could mend by waiting; whatever else fails, comes back.
         Err(Fault::Poison(reason)) => {
-            if let Err(error) = queue.set_aside(&message.receipt, &reason).await {
+            if let Err(error) = queue.set_aside(&receipt, &reason).await {
                 tracing::error!(%error, reason, received, "a message that cannot be read could not be set aside");
             }
         }

@@ -135,6 +135,8 @@ impl<P: Platform> Receiver<P> {
         // A request may tell of several customers' accounts. None is shown another's part of it.
         let mixed = connector.accounts(parsed).len() > 1;
         let mut shared: Option<Normalised> = None;
+        // Instances of one account come one after the other, and share their part: it is cut out once.
+        let mut part: Option<(Vec<usize>, Bytes)> = None;
         let mut batches = Vec::with_capacity(views.len());
         for view in views {
             let own;
@@ -159,10 +161,17 @@ impl<P: Platform> Receiver<P> {
                 }
                 continue;
             }
-            let entries = || concerning.iter().map(|change| change.entry).collect::<Vec<_>>();
-            let raw = match mixed.then(|| select(body, &entries())).flatten() {
-                Some(part) => Bytes::from(part),
-                None => body.clone(),
+            let raw = if mixed {
+                let entries: Vec<usize> = concerning.iter().map(|change| change.entry).collect();
+                match &part {
+                    Some((same, part)) if *same == entries => part.clone(),
+                    _ => {
+                        let selected = select(body, &entries).map_or_else(|| body.clone(), Bytes::from);
+                        part.insert((entries, selected)).1.clone()
+                    }
+                }
+            } else {
+                body.clone()
             };
             let batch = Batch {
                 instance: view.instance,
