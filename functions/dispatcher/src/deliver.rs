@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use egress::callback::{self, Credentials, Notice};
 use egress::{Answer, CallbackRequest, Failure, Post};
+use events::envelope::Recipient;
 use events::message::{Attempt, Message};
-use events::{Batch, Event, Notification, SignatureKey, Timestamp, envelope, signature};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use events::{Batch, Event, Notification, Timestamp};
 use platform::{Outgoing, Platform, Queue as _, TableError, Write, limits};
 use records::RecordError;
 use records::deliveries::{self, Attempted, Delivery, Leg, State, Stored};
-use records::instances::CallbackView;
+use records::instances::{CallbackCredentials, CallbackView};
 use records::retries::{self, Wake};
-use url::Url;
 
-use crate::{Dispatcher, Fault, HOPS_HEADER, Next};
+use crate::{Dispatcher, Fault, Next};
 
 /// How often a record is written anew on top of what somebody else wrote meanwhile.
 const REWRITES: usize = 5;
@@ -85,7 +84,7 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
         self.schedule(view, batch, events, attempt, before, delivery, &outcome).await
     }
 
-    /// What to post; the inner error: the callback is one that may not be posted to.
+    /// What to post; the inner error: the callback is one that may not be posted to, and nothing was opened for it.
     async fn request(
         &self,
         view: &CallbackView,
@@ -93,13 +92,13 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
         batch: &Batch,
         events: &[Event],
         attempt: &Attempt,
-        now: Timestamp,
+        at: Timestamp,
     ) -> Result<Result<CallbackRequest, egress::Refusal>, Fault> {
         let url = match self.policy.check(url) {
             Ok(url) => url,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let recipient = envelope::Recipient {
+        let recipient = Recipient {
             name: &view.name,
             tags: &view.tags,
             account: view.account,
@@ -108,45 +107,11 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
             strict: view.strict,
         };
         let notification = Notification { id: attempt.notification, events };
-        let body = envelope::body(&recipient, batch, &notification)
-            .map_err(|e| Fault::Broken(format!("the raw body of {} is not JSON: {e}", attempt.notification)))?;
-        let key = match view.signature_key(&*self.platform).await? {
-            Some(text) => Some(SignatureKey::new(text).map_err(|e| Fault::Broken(e.to_string()))?),
-            None => None,
-        };
-        let headers = self.headers(key.as_ref(), &url, batch, attempt, &body, now);
-        Ok(Ok(CallbackRequest { url, headers, body: Bytes::from(body) }))
-    }
-
-    fn headers(
-        &self,
-        key: Option<&SignatureKey>,
-        url: &Url,
-        batch: &Batch,
-        attempt: &Attempt,
-        body: &[u8],
-        now: Timestamp,
-    ) -> HeaderMap {
-        let id = attempt.notification.as_str();
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut set = |name: &'static str, value: &str| {
-            // Ids, numbers and base64 are always header text.
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        };
-        set(signature::ELEMENTS_ID, id);
-        if let Some(key) = key {
-            set(signature::ELEMENTS_SIGNATURE, &key.elements(body));
-            set(signature::WEBHOOK_ID, id);
-            set(signature::WEBHOOK_TIMESTAMP, &now.as_seconds().to_string());
-            set(signature::WEBHOOK_SIGNATURE, &key.standard(id, now, body));
-        }
-        if self.policy.own_events_connector(url).is_some() {
-            set(HOPS_HEADER, &batch.hops.saturating_add(1).to_string());
-        }
-        headers
+        let CallbackCredentials { signature_key, basic, headers } = view.credentials(&*self.platform).await?;
+        let credentials = Credentials { signature_key, basic, headers };
+        let notice = Notice { recipient, batch, notification, at, ping: false };
+        let request = callback::request(&self.policy, url, &notice, credentials);
+        Ok(Ok(request.map_err(|broken| Fault::Broken(broken.to_string()))?))
     }
 
     /// The callback was taken away while the notification was owed: it waits for its release, it is not forgotten.

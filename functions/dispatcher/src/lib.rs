@@ -45,9 +45,6 @@ use records::{RecordError, bodies, deliveries, instances, markers};
 use at_work::AtWork;
 pub use retry::{LONGEST, Next, RetryPolicy};
 
-/// Marks a notification that is posted to our own connectors, and counts how often its events came back.
-pub const HOPS_HEADER: &str = "pollhook-hops";
-
 /// Notifications of one batch that are told at the same time. A batch of a hundred changes makes five; larger ones are
 /// rare, and a receiver is not to be flooded by one of them.
 const AT_ONCE: usize = 8;
@@ -94,6 +91,7 @@ impl<P: Platform, C: Post> Dispatcher<P, C> {
             Ok(Message::Batch(batch)) => self.tell(&batch).await,
             Ok(Message::Stored { instance, body }) => self.tell_stored(instance, &body).await,
             Ok(Message::Attempt(attempt)) => self.attempt(&attempt).await,
+            Ok(Message::Poll(_)) => Err(Fault::Poison("a poll job, which belongs in the other queue".into())),
             Err(Undecodable::Newer(schema)) => return self.send_on(text, schema).await,
             Err(Undecodable::Malformed(reason)) => Err(Fault::Poison(reason)),
         };

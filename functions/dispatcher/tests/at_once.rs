@@ -25,7 +25,13 @@ impl Post for Slow {
     async fn post(&self, _: CallbackRequest) -> Result<Answer, Failure> {
         self.begun.fetch_add(1, Relaxed);
         self.go.acquire().await.unwrap().forget();
-        Ok(Answer { status: 200, retry_after: None, body_start: String::new(), latency: Duration::ZERO })
+        Ok(Answer {
+            status: 200,
+            retry_after: None,
+            body_start: String::new(),
+            latency: Duration::ZERO,
+            certificate: None,
+        })
     }
 }
 
@@ -78,6 +84,7 @@ impl Post for Overtaken {
             retry_after: Some(RetryAfter::Seconds(3600)),
             body_start: String::new(),
             latency: Duration::ZERO,
+            certificate: None,
         })
     }
 }

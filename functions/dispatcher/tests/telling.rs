@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use egress::callback;
 use events::{Message, Source, configuration, signature};
 use platform::{Key, Outgoing, Platform as _, Queue as _, Table as _, Write};
-use pollhook_dispatcher::{Fault, HOPS_HEADER, RetryPolicy};
+use pollhook_dispatcher::{Fault, RetryPolicy};
 use records::deliveries::{self, State};
 use records::instances;
 use scenarios::{Behaviour, PUBLIC_URL, Reply, Spec, World, batch};
@@ -100,7 +101,7 @@ async fn an_instance_without_a_key_gets_the_id_and_no_signature() {
     for absent in [signature::ELEMENTS_SIGNATURE, signature::WEBHOOK_SIGNATURE, signature::WEBHOOK_TIMESTAMP] {
         assert!(!posted.headers.contains_key(absent), "{absent}");
     }
-    assert!(!posted.headers.contains_key(HOPS_HEADER));
+    assert!(!posted.headers.contains_key(callback::HOPS));
 }
 
 #[tokio::test]
@@ -121,7 +122,7 @@ async fn a_callback_of_our_own_is_told_how_often_its_events_came_back() {
     let mut batch = batch(instance, 0..1, "[]");
     batch.hops = 2;
     world.handle(&Message::Batch(batch).encode()).await.unwrap();
-    assert_eq!(world.callbacks.posted()[0].headers[HOPS_HEADER], "3");
+    assert_eq!(world.callbacks.posted()[0].headers[callback::HOPS], "3");
 }
 
 #[tokio::test]
@@ -232,7 +233,8 @@ async fn a_message_about_what_a_newer_version_wrote_is_sent_on_unchanged_too() {
 #[tokio::test]
 async fn what_is_not_ours_is_poison() {
     let world = world(15).await;
-    for text in ["", "poison", "{}", r#"{"v":1,"m":{"unheard":[1]}}"#, r#"{"v":1,"m":null}"#] {
+    let job = r#"{"v":1,"m":{"poll":{"instance":7,"at":1}}}"#;
+    for text in ["", "poison", "{}", r#"{"v":1,"m":{"unheard":[1]}}"#, r#"{"v":1,"m":null}"#, job] {
         assert!(matches!(world.handle(text).await, Err(Fault::Poison(_))), "{text}");
     }
     records::bodies::put(world.platform(), "B2", &vec![0xff, 0xfe].into(), None).await.unwrap();

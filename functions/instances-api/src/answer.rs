@@ -23,6 +23,8 @@ use crate::{Api, BODY_BYTES};
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("elements-request-id");
 /// How many entries the list in the answer has.
 pub(crate) const RETURNED_COUNT: HeaderName = HeaderName::from_static("elements-returned-count");
+/// How many entries there are in all; only where that is known without looking further.
+pub(crate) const TOTAL_COUNT: HeaderName = HeaderName::from_static("elements-total-count");
 /// What to send as `nextPage`; absent on the last page.
 pub(crate) const NEXT_PAGE: HeaderName = HeaderName::from_static("elements-next-page-token");
 
@@ -48,14 +50,20 @@ pub(crate) enum Problem {
     Invalid(String),
     /// The caller's: it did not say who it is, or not so that we believe it.
     Unauthorized,
+    /// The caller's: neither its path nor its keys name an instance.
+    NoToken,
     /// The caller's: only operators may.
     OperatorsOnly,
     /// The caller's: there is no such thing, or it is another account's.
     NoSuch(&'static str),
+    /// The caller's: no instance is as its filters say. The contract answers 404 rather than an empty list.
+    NoneMatch,
     /// The caller's: the path does not take this method.
     Method,
     /// The caller's: the body is larger than [`BODY_BYTES`].
     TooLarge,
+    /// The caller's: as many as are allowed at once are at work. Of what.
+    TooMany(&'static str),
     /// Somebody else's change came in between, again and again.
     Changed,
     /// Ours: storage cannot be reached or is throttled; nothing was changed. Why, for the log.
@@ -70,11 +78,12 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::NoToken => StatusCode::UNAUTHORIZED,
             Self::OperatorsOnly => StatusCode::FORBIDDEN,
-            Self::NoSuch(_) => StatusCode::NOT_FOUND,
+            Self::NoSuch(_) | Self::NoneMatch => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Changed => StatusCode::CONFLICT,
             Self::Busy(_) | Self::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -86,12 +95,18 @@ impl Problem {
             Self::Invalid(message) => message.clone(),
             // What was sent is not repeated: it may be a secret with a slip in it.
             Self::Unauthorized => "the Authorization header must be: User <user secret>, Organization <organization \
-                                   secret>, both of one account"
+                                   secret>, both of one account; for one instance alone, User <user secret>, Element \
+                                   <the instance's token> will do"
+                .into(),
+            Self::NoToken => "a path without an instance's id means the instance of a token: add Element <the \
+                              instance's token> to the Authorization header, or the id to the path"
                 .into(),
             Self::OperatorsOnly => "only an operator's account may read this".into(),
             Self::NoSuch(what) => format!("there is no such {what}"),
+            Self::NoneMatch => "there is no instance like that".into(),
             Self::Method => "this path does not take this method; the Allow header names those it takes".into(),
             Self::TooLarge => format!("the body is too large; accepted: at most {BODY_BYTES} bytes"),
+            Self::TooMany(what) => format!("too many {what} at the same time; try again when one is done"),
             Self::Changed => "the instance is being changed by others at the same time; try again".into(),
             Self::Busy(_) => "Pollhook cannot reach its storage at the moment; try again".into(),
             Self::Unknown(_) => "Pollhook cannot tell whether the change was made; read before trying again".into(),
@@ -125,8 +140,8 @@ impl IntoResponse for Problem {
     /// The status alone; [`finish`] adds the body, which holds the request's id.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        if self == Self::Unauthorized {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("User, Organization"));
+        if self.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("User, Organization, Element"));
         }
         response.extensions_mut().insert(self);
         response
@@ -143,6 +158,7 @@ impl From<RecordError> for Problem {
     fn from(error: RecordError) -> Self {
         let cause = error.to_string();
         match error {
+            RecordError::TooManyFinders(_) => Self::Invalid(cause),
             RecordError::Table(TableError::OutcomeUnknown(_)) => Self::Unknown(cause),
             RecordError::Table(TableError::Throttled | TableError::Conflict | TableError::Unavailable(_))
             | RecordError::Vault(VaultError::Unavailable(_))

@@ -25,25 +25,22 @@ use events::{Batch, InstanceId, Notification, NotificationId, Timestamp};
 use futures_util::future::try_join_all;
 use http::HeaderValue;
 use platform::Platform;
-use records::accounts::Account;
 use records::deliveries::{self, Attempted, Delivery, State as Stands, Stored};
 use records::instances::{self as repository, Instance};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::answer::{Answer, NEXT_PAGE, Problem, RETURNED_COUNT};
-use crate::authorization::Caller;
+use crate::authorization::Target;
 use crate::invalid::Invalid;
 use crate::query::Parameters;
-use crate::{Api, instances, text};
+use crate::{Api, instances};
 
 /// Most bytes of provider's bodies in an answer: JSON within JSON at worst doubles, and events come on top.
 const RAW_BYTES: usize = 2 * 1024 * 1024;
 
 /// Entries of a page when the caller does not say.
 const PAGE: usize = 50;
-/// Most entries of a page; who asks for more gets this many and a token for the rest.
-const MAX_PAGE: usize = 200;
 /// Payloads read at a time: each may be a few megabytes.
 const AT_A_TIME: usize = 8;
 
@@ -56,32 +53,26 @@ struct Page {
 
 impl Page {
     fn read(query: &Parameters) -> Result<Self, Invalid> {
-        let size = match query.get("pageSize")? {
-            None => PAGE,
-            Some(text) => match text.parse::<u64>() {
-                Ok(size @ 1..) => usize::try_from(size).map_or(MAX_PAGE, |size| size.min(MAX_PAGE)),
-                _ => return Err(Invalid::new("pageSize", text::quoted(text), "a number, 1 or more")),
-            },
-        };
-        let before = match query.get("nextPage")? {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|_| {
-                Invalid::new("nextPage", text::quoted(text), "the Elements-Next-Page-Token of an earlier answer")
-            })?),
-        };
+        let size = query.page_size(PAGE)?;
+        let before = query.next_page()?;
         Ok(Self { size, before })
     }
 }
 
-/// `GET /instances/{id}/events`: newest first.
+/// The path parameter that names an event.
+#[derive(Deserialize)]
+pub(crate) struct Named {
+    event: String,
+}
+
+/// `GET /instances/{id}/events`, `GET /instances/events`: newest first.
 pub(crate) async fn list<P: Platform>(
     State(api): State<Arc<Api<P>>>,
-    Caller(account): Caller,
-    Path(id): Path<String>,
+    target: Target,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let page = Page::read(&Parameters::read(query.as_deref()))?;
-    let instance = owned(&api, &account, &id).await?;
+    let instance = owned(&api, &target).await?;
     // One more than asked for tells whether there is a next page.
     let found = deliveries::list(&*api.platform, instance.id, page.before, page.size + 1).await?;
     let wanted = &found[..found.len().min(page.size)];
@@ -105,23 +96,23 @@ pub(crate) async fn list<P: Platform>(
     Ok(response)
 }
 
-/// `GET /instances/{id}/events/{eventId}`.
+/// `GET /instances/{id}/events/{eventId}`, `GET /instances/events/{eventId}`.
 pub(crate) async fn one<P: Platform>(
     State(api): State<Arc<Api<P>>>,
-    Caller(account): Caller,
-    Path((id, event)): Path<(String, String)>,
+    target: Target,
+    Path(named): Path<Named>,
 ) -> Result<Answer<Resource>, Problem> {
-    let instance = owned(&api, &account, &id).await?;
+    let instance = owned(&api, &target).await?;
     let no_such = Problem::NoSuch("event");
-    let id: NotificationId = event.parse().map_err(|_| no_such.clone())?;
+    let id: NotificationId = named.event.parse().map_err(|_| no_such.clone())?;
     let stored = deliveries::get(&*api.platform, instance.id, id).await?.ok_or(no_such)?;
     let batch = deliveries::load_payload(&*api.platform, &stored).await?;
     Ok(Answer(resource(&instance, &stored, batch.as_ref())?))
 }
 
-async fn owned<P: Platform>(api: &Api<P>, account: &Account, id: &str) -> Result<Instance, Problem> {
-    let instance = repository::get(&*api.platform, account.id, instances::id(id)?).await?;
-    instance.ok_or(Problem::NoSuch("instance"))
+async fn owned<P: Platform>(api: &Api<P>, target: &Target) -> Result<Instance, Problem> {
+    let instance = repository::get(&*api.platform, target.account.id, target.id).await?;
+    instance.ok_or_else(|| target.absent())
 }
 
 /// The contract's event resource; `instanceId`, `delivery` and the mark of a cut body are additions.
@@ -260,6 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::query::MAX_PAGE;
 
     fn page(query: &str) -> Result<Page, String> {
         Page::read(&Parameters::read(Some(query))).map_err(|invalid| invalid.to_string())

@@ -1,25 +1,23 @@
-//! Provisioning, reading, changing and deleting an instance.
+//! Provisioning, reading, changing, replacing and deleting an instance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bytes::Bytes;
-use connectors::{Catalogue, Connector, catalogue};
-use events::{InstanceId, configuration};
+use connectors::{Catalogue, Connector};
+use events::configuration;
 use platform::{Platform, TableError};
 use records::RecordError;
-use records::accounts::Account;
-use records::instances::{self, Instance, Provision, Secrets, Stored};
-use secrecy::ExposeSecret as _;
-use serde::Serialize;
+use records::instances::{self, Instance, Provision, Stored, Webhooks};
 
 use crate::answer::{Answer, Problem};
-use crate::authorization::Caller;
+use crate::authorization::{Caller, Target};
 use crate::invalid::Invalid;
+use crate::resource::{Resource, element_id};
 use crate::settings::{self, Rules, Settings};
-use crate::wire::Given;
-use crate::{Api, BASE, release, text};
+use crate::wire::{ElementGiven, Given};
+use crate::{Api, elements, release, text};
 
 /// How often a change is tried when others change the same instance at the same time: somebody wins each time, so more
 /// than a few losses in a row is a loop in somebody's program, which should hear of it.
@@ -32,98 +30,129 @@ pub(crate) async fn provision<P: Platform>(
     body: Bytes,
 ) -> Result<Answer<Resource>, Problem> {
     let given = Given::read(&body)?;
-    let (name, connector) = required(&given, catalogue())?;
-    let rules = Rules { policy: &api.policy, catalogue: catalogue(), secret_keys: connector.secret_keys() };
-    let Settings { plain, secrets } = rules.apply(Settings::default(), &given.configuration)?;
+    let (name, connector) = required(&given, &api.catalogue)?;
+    let settings = api.rules(connector).provision(&given.configuration.unwrap_or_default())?;
+    let account_key = account_key(connector, &settings.plain);
+    let webhooks = webhooks(connector, account_key.as_deref(), false);
     let provision = Provision {
         name,
         connector: connector.key().to_owned(),
         hub: connector.hub().to_owned(),
         tags: given.tags.unwrap_or_default(),
-        configuration: plain,
-        secrets,
+        configuration: settings.plain,
+        secrets: settings.secrets,
     };
-    let stored = instances::create(&*api.platform, &account, provision, connector.secret_keys()).await?;
+    let stored = instances::create(&*api.platform, &account, provision, &webhooks).await?;
     Ok(Answer(api.resource(&stored)))
 }
 
 /// `GET /instances/{id}`.
 pub(crate) async fn read<P: Platform>(
     State(api): State<Arc<Api<P>>>,
-    Caller(account): Caller,
-    Path(id): Path<String>,
+    target: Target,
 ) -> Result<Answer<Resource>, Problem> {
-    let stored = load(&api, &account, &id).await?;
+    let stored = load(&api, &target).await?;
     Ok(Answer(api.resource(&stored)))
 }
 
 /// `PATCH /instances/{id}`: what the body does not name stays.
 pub(crate) async fn change<P: Platform>(
     State(api): State<Arc<Api<P>>>,
-    Caller(account): Caller,
-    Path(id): Path<String>,
+    target: Target,
     body: Bytes,
 ) -> Result<Answer<Resource>, Problem> {
     let given = Given::read(&body)?;
-    edit(&api, &account, &id, |before| {
-        same_connector(&given, &before.instance)?;
-        let secret_keys = secret_keys(&before.instance);
-        let rules = Rules { policy: &api.policy, catalogue: catalogue(), secret_keys };
-        let settings = Settings { plain: before.instance.configuration.clone(), secrets: before.secrets.clone() };
-        let Settings { plain, secrets } = rules.apply(settings, &given.configuration)?;
+    let none = BTreeMap::new();
+    let changes = given.configuration.as_ref().unwrap_or(&none);
+    let (stored, ()) = edit(&api, &target, |before, rules| {
+        same_instance(&given, &before.instance)?;
+        let settings = rules.change(settings(before), changes)?;
         let instance = Instance {
             name: given.name.clone().unwrap_or_else(|| before.instance.name.clone()),
             tags: given.tags.clone().unwrap_or_else(|| before.instance.tags.clone()),
             disabled: given.disabled.unwrap_or(before.instance.disabled),
-            configuration: plain,
             ..before.instance.clone()
         };
-        Ok((instance, secrets))
+        Ok((Edit { instance, settings, forget_handshake: rules.renews_secret(changes) }, ()))
     })
-    .await
+    .await?;
+    Ok(Answer(api.resource(&stored)))
+}
+
+/// `PUT /instances/{id}`: name, tags and configuration become what the body says. Whether the instance is disabled stays,
+/// unless the body says it.
+pub(crate) async fn replace<P: Platform>(
+    State(api): State<Arc<Api<P>>>,
+    target: Target,
+    body: Bytes,
+) -> Result<Answer<Resource>, Problem> {
+    let given = Given::read(&body)?;
+    let (name, changes) = whole(&given)?;
+    let (stored, ()) = edit(&api, &target, |before, rules| {
+        same_instance(&given, &before.instance)?;
+        let settings = rules.replace(settings(before), changes)?;
+        let instance = Instance {
+            name: name.to_owned(),
+            tags: given.tags.clone().unwrap_or_default(),
+            disabled: given.disabled.unwrap_or(before.instance.disabled),
+            ..before.instance.clone()
+        };
+        Ok((Edit { instance, settings, forget_handshake: rules.renews_secret(changes) }, ()))
+    })
+    .await?;
+    Ok(Answer(api.resource(&stored)))
 }
 
 /// `PUT /instances/{id}/enabled`: takes webhooks again.
 pub(crate) async fn enable<P: Platform>(
     State(api): State<Arc<Api<P>>>,
-    Caller(account): Caller,
-    Path(id): Path<String>,
+    target: Target,
 ) -> Result<Answer<Resource>, Problem> {
-    set_disabled(&api, &account, &id, false).await
+    set_disabled(&api, &target, false).await
 }
 
 /// `DELETE /instances/{id}/enabled`: takes no webhooks until it is enabled again. What was taken before is still told.
 pub(crate) async fn disable<P: Platform>(
     State(api): State<Arc<Api<P>>>,
-    Caller(account): Caller,
-    Path(id): Path<String>,
+    target: Target,
 ) -> Result<Answer<Resource>, Problem> {
-    set_disabled(&api, &account, &id, true).await
+    set_disabled(&api, &target, true).await
 }
 
-async fn set_disabled<P: Platform>(
-    api: &Api<P>,
-    account: &Account,
-    id: &str,
-    disabled: bool,
-) -> Result<Answer<Resource>, Problem> {
-    let change = |before: &Stored| Ok((Instance { disabled, ..before.instance.clone() }, before.secrets.clone()));
-    edit(api, account, id, change).await
+async fn set_disabled<P: Platform>(api: &Api<P>, target: &Target, disabled: bool) -> Result<Answer<Resource>, Problem> {
+    let (stored, ()) = edit(api, target, |before, _| {
+        let instance = Instance { disabled, ..before.instance.clone() };
+        Ok((Edit { instance, settings: settings(before), forget_handshake: false }, ()))
+    })
+    .await?;
+    Ok(Answer(api.resource(&stored)))
+}
+
+/// What an instance is to become.
+pub(crate) struct Edit {
+    /// All but its configuration.
+    pub(crate) instance: Instance,
+    /// Its configuration.
+    pub(crate) settings: Settings,
+    /// Whether the secret of an earlier handshake is to be forgotten.
+    pub(crate) forget_handshake: bool,
 }
 
 /// Reads an instance, changes it, and writes it, anew if somebody else changed it in between.
-async fn edit<P: Platform>(
+pub(crate) async fn edit<P: Platform, T: Send>(
     api: &Api<P>,
-    account: &Account,
-    id: &str,
-    change: impl Fn(&Stored) -> Result<(Instance, Secrets), Problem> + Send,
-) -> Result<Answer<Resource>, Problem> {
+    target: &Target,
+    change: impl Fn(&Stored, &Rules<'_>) -> Result<(Edit, T), Problem> + Send,
+) -> Result<(Stored, T), Problem> {
     for _ in 0..TRIES {
-        let before = load(api, account, id).await?;
-        let (instance, secrets) = change(&before)?;
-        let secret_keys = secret_keys(&before.instance);
-        match instances::update(&*api.platform, &before, instance, secrets, secret_keys).await {
-            Ok(stored) => return Ok(Answer(api.resource(&stored))),
+        let before = load(api, target).await?;
+        let connector = connector(api, &before.instance)?;
+        let (Edit { instance, settings, forget_handshake }, told) = change(&before, &api.rules(connector))?;
+        let account_key = account_key(connector, &settings.plain);
+        let webhooks = webhooks(connector, account_key.as_deref(), forget_handshake);
+        let instance = Instance { configuration: settings.plain, ..instance };
+        match instances::update(&*api.platform, &before, instance, settings.secrets, &webhooks).await {
+            Ok(stored) => return Ok((stored, told)),
             Err(error) if in_between(&error) => {}
             Err(error) => return Err(error.into()),
         }
@@ -134,11 +163,10 @@ async fn edit<P: Platform>(
 /// `DELETE /instances/{id}`.
 pub(crate) async fn delete<P: Platform>(
     State(api): State<Arc<Api<P>>>,
-    Caller(account): Caller,
-    Path(id): Path<String>,
+    target: Target,
 ) -> Result<Answer<BTreeMap<(), ()>>, Problem> {
     for _ in 0..TRIES {
-        let before = load(&api, &account, &id).await?;
+        let before = load(&api, &target).await?;
         let view = instances::callback_view(&*api.platform, before.instance.id).await?;
         match instances::delete(&*api.platform, &before).await {
             Ok(()) => {
@@ -146,6 +174,7 @@ pub(crate) async fn delete<P: Platform>(
                 if let Some(view) = view
                     && let Err(problem) = release::let_go(&*api.platform, view).await
                 {
+                    let id = target.id;
                     tracing::error!(%id, ?problem, "what was parked for a deleted instance could not be let go");
                 }
                 return Ok(Answer(BTreeMap::new()));
@@ -157,144 +186,115 @@ pub(crate) async fn delete<P: Platform>(
     Err(Problem::Changed)
 }
 
-/// The instance's number as a path has it. What is not a number is no instance's.
-pub(crate) fn id(text: &str) -> Result<InstanceId, Problem> {
-    text.parse().map_err(|_| Problem::NoSuch("instance"))
+pub(crate) async fn load<P: Platform>(api: &Api<P>, target: &Target) -> Result<Stored, Problem> {
+    let stored = instances::load(&*api.platform, target.account.id, target.id).await?;
+    stored.ok_or_else(|| target.absent())
 }
 
-async fn load<P: Platform>(api: &Api<P>, account: &Account, text: &str) -> Result<Stored, Problem> {
-    instances::load(&*api.platform, account.id, id(text)?).await?.ok_or(Problem::NoSuch("instance"))
+/// The configuration of an instance as it was read.
+pub(crate) fn settings(stored: &Stored) -> Settings {
+    Settings { plain: stored.instance.configuration.clone(), secrets: stored.secrets.clone() }
 }
 
-/// Whether another change to the same instance made this one fail.
+impl<P: Platform> Api<P> {
+    fn rules<'a>(&'a self, connector: &'a Connector) -> Rules<'a> {
+        Rules { policy: &self.policy, catalogue: &self.catalogue, connector }
+    }
+}
+
+/// Another change to the same instance made this one fail.
 fn in_between(error: &RecordError) -> bool {
     matches!(error, RecordError::Table(TableError::ConditionFailed(_) | TableError::Conflict))
 }
 
-fn secret_keys(instance: &Instance) -> &'static [String] {
-    catalogue().get(&instance.connector).map(Connector::secret_keys).unwrap_or_default()
+/// What an instance's webhooks are verified and found by is the connector's to say: written without it, the instance would
+/// no longer be told of anything once the connector is back.
+fn connector<'a, P: Platform>(api: &'a Api<P>, instance: &Instance) -> Result<&'a Connector, Invalid> {
+    api.catalogue.get(&instance.connector).ok_or_else(|| {
+        let given =
+            format!("the instance's connector {}, which this server does not have", text::quoted(&instance.connector));
+        let accepted = format!("changes to instances of {}", settings::known(&api.catalogue));
+        Invalid::new("element.key", given, accepted)
+    })
+}
+
+/// The provider's account as it counts for routes.
+fn account_key(connector: &Connector, plain: &BTreeMap<String, String>) -> Option<String> {
+    let account = plain.get(configuration::VENDOR_ACCOUNT)?.trim();
+    (!account.is_empty()).then(|| connector.account_key(account).to_owned())
+}
+
+fn webhooks<'a>(connector: &'a Connector, account: Option<&'a str>, forget_handshake: bool) -> Webhooks<'a> {
+    let accountless = connector.verifies_without_account();
+    Webhooks { secret_keys: connector.secret_keys(), account, accountless, forget_handshake }
 }
 
 /// What a new instance cannot do without.
 fn required<'c>(given: &Given, catalogue: &'c Catalogue) -> Result<(String, &'c Connector), Invalid> {
     let accepted = || format!("a name, and one of the connectors {}", settings::known(catalogue));
-    let (name, key) = match (&given.name, &given.connector) {
-        (Some(name), Some(key)) => (name, key),
-        (None, Some(_)) => return Err(Invalid::new("name", "nothing", accepted())),
-        (Some(_), None) => return Err(Invalid::new("element.key", "nothing", accepted())),
-        (None, None) => return Err(Invalid::new("name and element.key", "nothing", accepted())),
-    };
-    match catalogue.get(key) {
-        Some(connector) => Ok((name.clone(), connector)),
-        None => Err(Invalid::new("element.key", text::quoted(key), settings::known(catalogue))),
+    let element = named(&given.element, catalogue)?;
+    match (&given.name, element) {
+        (Some(name), Some(connector)) => Ok((name.clone(), connector)),
+        (None, Some(_)) => Err(Invalid::new("name", "nothing", accepted())),
+        (Some(_), None) => Err(Invalid::new("element.key", "nothing", accepted())),
+        (None, None) => Err(Invalid::new("name and element.key", "nothing", accepted())),
     }
 }
 
-/// An instance stays with its connector: its history, routes and webhook URL are that one's.
-fn same_connector(given: &Given, instance: &Instance) -> Result<(), Invalid> {
-    match &given.connector {
-        Some(key) if *key != instance.connector => {
-            let accepted = format!("\"{}\", which an instance keeps", instance.connector);
-            Err(Invalid::new("element.key", text::quoted(key), accepted))
+/// The connector that a request names by key, by number or by both.
+fn named<'c>(given: &ElementGiven, catalogue: &'c Catalogue) -> Result<Option<&'c Connector>, Invalid> {
+    let by_key = match &given.key {
+        Some(key) => Some(
+            catalogue
+                .get(key)
+                .ok_or_else(|| Invalid::new("element.key", text::quoted(key), settings::known(catalogue)))?,
+        ),
+        None => None,
+    };
+    let by_number = match given.id {
+        Some(id) => Some(
+            elements::by_number(catalogue, id)
+                .ok_or_else(|| Invalid::new("element.id", id.to_string(), "the id of one that GET /elements lists"))?,
+        ),
+        None => None,
+    };
+    match (by_key, by_number) {
+        (Some(key), Some(number)) if key.key() != number.key() => {
+            let given = format!("the number of {}", number.key());
+            Err(Invalid::new("element.id", given, format!("{}, the number of {}", element_id(key.key()), key.key())))
+        }
+        (key, number) => Ok(key.or(number)),
+    }
+}
+
+/// What replaces an instance must say all that can be replaced: what is missing would be lost.
+fn whole(given: &Given) -> Result<(&str, &BTreeMap<String, Option<secrecy::SecretString>>), Invalid> {
+    let accepted = "the whole instance: name and configuration at least; PATCH changes it in part";
+    let name = given.name.as_deref().ok_or_else(|| Invalid::new("name", "nothing", accepted))?;
+    let changes = given.configuration.as_ref().ok_or_else(|| Invalid::new("configuration", "nothing", accepted))?;
+    Ok((name, changes))
+}
+
+/// A body that names an instance names the one that it is sent to, and an instance stays with its connector: its history,
+/// routes and webhook URL are that one's.
+fn same_instance(given: &Given, instance: &Instance) -> Result<(), Invalid> {
+    if let Some(id) = given.id.filter(|id| *id != instance.id) {
+        return Err(Invalid::new(
+            "id",
+            id.to_string(),
+            format!("{}, the instance that is meant, or none", instance.id),
+        ));
+    }
+    let kept = format!("\"{}\" ({}), which an instance keeps", instance.connector, element_id(&instance.connector));
+    match &given.element {
+        ElementGiven { key: Some(key), .. } if *key != instance.connector => {
+            Err(Invalid::new("element.key", text::quoted(key), kept))
+        }
+        ElementGiven { id: Some(id), .. } if *id != element_id(&instance.connector) => {
+            Err(Invalid::new("element.id", id.to_string(), kept))
         }
         _ => Ok(()),
     }
-}
-
-/// An instance in the contract's words; `webhookUrl`, `encodedid` and `updatedDate` are additions.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Resource {
-    id: InstanceId,
-    name: String,
-    created_date: String,
-    updated_date: String,
-    token: String,
-    element: Element,
-    element_id: u32,
-    tags: Vec<String>,
-    provision_interactions: [(); 0],
-    valid: bool,
-    disabled: bool,
-    max_cache_size: u32,
-    cache_time_to_live: u32,
-    configuration: BTreeMap<String, String>,
-    events_enabled: bool,
-    trace_logging_enabled: bool,
-    caching_enabled: bool,
-    external_authentication: &'static str,
-    user: User,
-    encodedid: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    webhook_url: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Element {
-    id: u32,
-    name: String,
-    key: String,
-    hub: String,
-    active: bool,
-    deleted: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct User {
-    id: u32,
-}
-
-impl<P: Platform> Api<P> {
-    fn resource(&self, stored: &Stored) -> Resource {
-        let instance = &stored.instance;
-        let connector = catalogue().get(&instance.connector);
-        let element_id = element_id(&instance.connector);
-        let shown = settings::shown(instance, &stored.secrets);
-        Resource {
-            id: instance.id,
-            name: instance.name.clone(),
-            created_date: instance.created_at.iso_seconds(),
-            updated_date: instance.updated_at.iso_millis(),
-            token: stored.token.expose_secret().to_owned(),
-            element: Element {
-                id: element_id,
-                name: connector.map_or(instance.connector.as_str(), Connector::name).to_owned(),
-                key: instance.connector.clone(),
-                hub: instance.hub.clone(),
-                active: connector.is_some(),
-                deleted: connector.is_none(),
-            },
-            element_id,
-            tags: instance.tags.clone(),
-            provision_interactions: [],
-            valid: true,
-            disabled: instance.disabled,
-            max_cache_size: 0,
-            cache_time_to_live: 0,
-            configuration: shown.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
-            events_enabled: instance.events_on(),
-            trace_logging_enabled: false,
-            caching_enabled: false,
-            external_authentication: "none",
-            user: User { id: instance.user },
-            encodedid: instance.id.to_path(),
-            webhook_url: self.webhook_url(instance),
-        }
-    }
-
-    /// Where the provider is to send this instance's webhooks.
-    fn webhook_url(&self, instance: &Instance) -> Option<String> {
-        let base = self.public_url.as_ref()?.as_str().trim_end_matches('/');
-        Some(format!("{base}{BASE}/events/{}/{}", instance.connector, instance.id.to_path()))
-    }
-}
-
-/// A number for a connector, which the contract wants: always the same one, from its key (FNV-1a,
-/// <http://www.isthe.com/chongo/tech/comp/fnv/>), within what old clients read as an integer.
-fn element_id(key: &str) -> u32 {
-    let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash & 0x7fff_ffff
 }
 
 /// The configuration key that makes notifications `strict`, as the dispatcher reads it.
@@ -306,22 +306,33 @@ pub(crate) fn strict(instance: &Instance) -> bool {
 mod tests {
     use super::*;
 
+    fn lacking(body: &str) -> String {
+        let given = Given::read(body.as_bytes()).ok().unwrap();
+        required(&given, connectors::catalogue()).err().unwrap().to_string()
+    }
+
     #[test]
     fn what_a_new_instance_lacks_is_named() {
-        let error = |body: &str| {
-            let given = Given::read(body.as_bytes()).ok().unwrap();
-            required(&given, catalogue()).err().unwrap().to_string()
-        };
-        assert!(error("{}").starts_with("name and element.key: given nothing"));
-        assert!(error(r#"{"name":"x"}"#).starts_with("element.key: given nothing"));
-        assert!(error(r#"{"element":{"key":"hubspot"}}"#).starts_with("name: given nothing"));
-        let unknown = error(r#"{"name":"x","element":{"key":"hubspott"}}"#);
+        assert!(lacking("{}").starts_with("name and element.key: given nothing"));
+        assert!(lacking(r#"{"name":"x"}"#).starts_with("element.key: given nothing"));
+        assert!(lacking(r#"{"element":{"key":"hubspot"}}"#).starts_with("name: given nothing"));
+        let unknown = lacking(r#"{"name":"x","element":{"key":"hubspott"}}"#);
         assert!(unknown.starts_with("element.key: given \"hubspott\"; accepted: ") && unknown.contains("hubspot,"));
     }
 
     #[test]
-    fn a_connectors_number_never_changes() {
-        assert_eq!(element_id("hubspot"), 16_784_420);
-        assert_ne!(element_id("hubspot"), element_id("standard"));
+    fn a_connector_is_named_by_key_or_number_and_both_must_agree() {
+        let (hubspot, standard) = (element_id("hubspot"), element_id("standard"));
+        let found = |element: ElementGiven| {
+            let connector = named(&element, connectors::catalogue()).map_err(|invalid| invalid.to_string())?;
+            Ok::<_, String>(connector.map(|connector| connector.key().to_owned()))
+        };
+        let both = |key: &str, id| ElementGiven { key: Some(key.into()), id: Some(id) };
+        assert_eq!(found(ElementGiven { key: None, id: Some(hubspot) }), Ok(Some("hubspot".into())));
+        assert_eq!(found(both("hubspot", hubspot)), Ok(Some("hubspot".into())));
+        assert_eq!(found(ElementGiven::default()), Ok(None));
+        assert!(found(ElementGiven { key: None, id: Some(7) }).unwrap_err().starts_with("element.id: given 7"));
+        let error = found(both("hubspot", standard)).unwrap_err();
+        assert!(error.contains("standard") && error.contains(&hubspot.to_string()), "{error}");
     }
 }

@@ -11,11 +11,17 @@
 //!
 //! | route | does |
 //! |---|---|
-//! | `POST /instances` | `instances::provision` |
-//! | `GET`, `PATCH`, `DELETE /instances/{id}` | `instances` |
+//! | `POST`, `GET /instances`, `GET /instances/count` | `instances::provision`, `listing` |
+//! | `GET`, `PUT`, `PATCH`, `DELETE /instances/{id}` | `instances` |
+//! | `PUT`, `DELETE /instances/{id}/enabled` | `instances` |
+//! | `GET /instances/{id}/configuration`, `GET`, `PATCH …/configuration/{configurationId}` | `items` |
+//! | `POST /instances/{id}/ping` | `ping` |
 //! | `GET /instances/{id}/events[/{eventId}]` | `history` |
+//! | `GET /elements`, `/elements/keys`, `/elements/{keyOrId}[/metadata]` | `elements` |
 //! | `GET`, `PUT /notifications/subscriptions/deliveries` | `release` |
 //! | `GET /refused` | `refused`, for operators |
+//!
+//! Every route of an instance is there without `{id}` too, and means the instance whose token stands among the keys.
 //!
 //! *Failure:* storage that cannot be reached is 503 and may be tried again; the message says so where a change may have
 //! been made all the same. Anything that should not happen is 500. Neither shows its cause, which is logged with the
@@ -25,12 +31,17 @@
 
 mod answer;
 mod authorization;
+mod elements;
 mod history;
 mod instances;
 mod invalid;
+mod items;
+mod listing;
+mod ping;
 mod query;
 mod refused;
 mod release;
+mod resource;
 mod settings;
 mod text;
 mod where_clause;
@@ -43,6 +54,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post, put};
+use connectors::Catalogue;
 use platform::Platform;
 use url::Url;
 
@@ -60,6 +72,10 @@ pub struct Api<P> {
     pub policy: Arc<egress::Policy>,
     /// Where this installation is reached, up to and without `/elements`; without it no webhook URL can be shown.
     pub public_url: Option<Url>,
+    /// The connectors there are.
+    pub catalogue: Arc<Catalogue>,
+    /// Who posts what is asked for at once.
+    pub callbacks: Arc<dyn egress::Callbacks>,
 }
 
 impl<P> fmt::Debug for Api<P> {
@@ -71,22 +87,46 @@ impl<P> fmt::Debug for Api<P> {
 /// The role as a router, to be served by a socket or by Lambda. It sets no fallback of its own, so that it merges with
 /// other roles' routers.
 pub fn router<P: Platform>(api: Arc<Api<P>>) -> Router {
-    let instance = get(instances::read::<P>).patch(instances::change::<P>).delete(instances::delete::<P>);
     let routes = [
-        ("/instances", post(instances::provision::<P>)),
-        ("/instances/{id}", instance),
-        ("/instances/{id}/enabled", put(instances::enable::<P>).delete(instances::disable::<P>)),
-        ("/instances/{id}/events", get(history::list::<P>)),
-        ("/instances/{id}/events/{event}", get(history::one::<P>)),
+        ("/instances/count", get(listing::count::<P>)),
+        ("/elements", get(elements::list::<P>)),
+        ("/elements/keys", get(elements::keys::<P>)),
+        ("/elements/{element}", get(elements::one::<P>)),
+        ("/elements/{element}/metadata", get(elements::metadata::<P>)),
         ("/notifications/subscriptions/deliveries", get(release::queued::<P>).put(release::release::<P>)),
         ("/refused", get(refused::list::<P>)),
     ];
+    let by_token = instance().get(listing::list::<P>).post(instances::provision::<P>);
+    let router = of_instance(Router::new(), "/instances", by_token);
+    let router = of_instance(router, "/instances/{id}", instance().get(instances::read::<P>));
     routes
         .into_iter()
-        .fold(Router::new(), |router, (path, methods)| route(router, path, methods))
+        .fold(router, |router, (path, methods)| route(router, path, methods))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(Arc::clone(&api), answer::finish::<P>))
         .with_state(api)
+}
+
+fn instance<P: Platform>() -> MethodRouter<Arc<Api<P>>> {
+    put(instances::replace::<P>).patch(instances::change::<P>).delete(instances::delete::<P>)
+}
+
+/// The routes of one instance: `itself`, and what belongs to it.
+fn of_instance<P: Platform>(
+    router: Router<Arc<Api<P>>>,
+    path: &str,
+    itself: MethodRouter<Arc<Api<P>>>,
+) -> Router<Arc<Api<P>>> {
+    let routes = [
+        ("", itself),
+        ("/enabled", put(instances::enable::<P>).delete(instances::disable::<P>)),
+        ("/configuration", get(items::list::<P>)),
+        ("/configuration/{item}", get(items::one::<P>).patch(items::change::<P>)),
+        ("/ping", post(ping::ping::<P>)),
+        ("/events", get(history::list::<P>)),
+        ("/events/{event}", get(history::one::<P>)),
+    ];
+    routes.into_iter().fold(router, |router, (below, methods)| route(router, &format!("{path}{below}"), methods))
 }
 
 fn route<P: Platform>(

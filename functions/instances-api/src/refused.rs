@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use connectors::catalogue;
 use events::Timestamp;
 use events::time::DAY_MS;
 use futures_util::future::try_join_all;
@@ -18,7 +17,7 @@ use crate::authorization::Caller;
 /// One connector, day and reason.
 #[derive(Debug, Serialize)]
 pub(crate) struct Refused {
-    connector: &'static str,
+    connector: String,
     day: String,
     reason: String,
     count: u64,
@@ -40,17 +39,17 @@ pub(crate) async fn list<P: Platform>(
         return Err(Problem::OperatorsOnly);
     }
     let platform = &*api.platform;
-    let lines = catalogue().keys().map(|connector| async move {
+    let lines = api.catalogue.keys().map(|connector| async move {
         let lines = refused::list(platform, connector).await?;
         Ok::<_, Problem>(lines.into_iter().map(|line| shown(connector, line)).collect::<Vec<_>>())
     });
     Ok(Answer(try_join_all(lines).await?.into_iter().flatten().collect()))
 }
 
-fn shown(connector: &'static str, line: Line) -> Refused {
+fn shown(connector: &str, line: Line) -> Refused {
     let samples = line.refusals.samples.into_iter();
     Refused {
-        connector,
+        connector: connector.to_owned(),
         day: Timestamp::from_millis(line.day.saturating_mul(DAY_MS)).iso_seconds().chars().take(10).collect(),
         reason: line.reason.name(),
         count: line.refusals.count,

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
-use events::configuration;
+use events::{InstanceId, configuration};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -29,12 +30,28 @@ const TAGS: usize = 64;
 pub(crate) type Changes = BTreeMap<String, Option<SecretString>>;
 
 /// What a request says of an instance. What it does not say is `None`.
+#[derive(Default)]
 pub(crate) struct Given {
+    pub(crate) id: Option<InstanceId>,
     pub(crate) name: Option<String>,
-    pub(crate) connector: Option<String>,
+    pub(crate) element: ElementGiven,
     pub(crate) tags: Option<Vec<String>>,
     pub(crate) disabled: Option<bool>,
-    pub(crate) configuration: Changes,
+    pub(crate) configuration: Option<Changes>,
+}
+
+/// What a request says of the connector: its key, its number, both or neither.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct ElementGiven {
+    pub(crate) key: Option<String>,
+    pub(crate) id: Option<u32>,
+}
+
+/// What a request says of one configuration item.
+pub(crate) struct ItemGiven<'a> {
+    pub(crate) id: Option<u32>,
+    pub(crate) key: Option<String>,
+    value: &'a RawValue,
 }
 
 type Object<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
@@ -46,24 +63,96 @@ impl Given {
     /// # Errors
     /// [`Invalid`].
     pub(crate) fn read(body: &[u8]) -> Result<Self, Invalid> {
-        let fields: Object<'_> = serde_json::from_slice(body).map_err(|error| {
-            let given = match error.classify() {
-                serde_json::error::Category::Data => "another JSON value".to_owned(),
-                _ if body.is_empty() => "nothing".to_owned(),
-                _ => format!("no JSON (line {}, column {})", error.line(), error.column()),
-            };
-            Invalid::new("the body", given, "a JSON object")
-        })?;
-        let element = fields.get("element").map(|raw| object("element", raw)).transpose()?;
-        let connector = element.as_ref().and_then(|element| element.get("key"));
+        let fields = read(body)?;
+        if let Some(raw) = fields.get("providerData") {
+            no_provider_data(raw)?;
+        }
+        let configuration = match fields.get("configuration") {
+            Some(raw) if !is_null(raw) => Some(changes(raw)?),
+            _ => None,
+        };
         Ok(Self {
+            id: fields.get("id").map(|raw| number("id", raw, "the instance's id")).transpose()?,
             name: fields.get("name").map(|raw| label("name", raw)).transpose()?,
-            connector: connector.map(|raw| string("element.key", raw, "a connector's key")).transpose()?,
+            element: fields.get("element").map(|raw| element(raw)).transpose()?.unwrap_or_default(),
             tags: fields.get("tags").map(|raw| tags(raw)).transpose()?,
             disabled: fields.get("disabled").map(|raw| boolean("disabled", raw)).transpose()?,
-            configuration: fields.get("configuration").map(|raw| changes(raw)).transpose()?.unwrap_or_default(),
+            configuration,
         })
     }
+}
+
+impl<'a> ItemGiven<'a> {
+    /// Reads the body of a request: an item as it is listed, with another `propertyValue`.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub(crate) fn read(body: &'a [u8]) -> Result<Self, Invalid> {
+        let fields = read(body)?;
+        let Some(value) = fields.get("propertyValue") else {
+            let accepted = "the new value: a text, a boolean, a number or JSON; null unsets it";
+            return Err(Invalid::new("propertyValue", "nothing", accepted));
+        };
+        Ok(Self {
+            id: fields.get("id").map(|raw| number("id", raw, "the item's id")).transpose()?,
+            key: fields.get("key").map(|raw| string("key", raw, "the item's key")).transpose()?,
+            value,
+        })
+    }
+
+    /// What is to become of `key`, whose item this is.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub(crate) fn change(&self, key: &str) -> Result<Changes, Invalid> {
+        Ok(Changes::from([(key.to_owned(), change(key, self.value)?)]))
+    }
+}
+
+/// The fields of a body.
+fn read(body: &[u8]) -> Result<Object<'_>, Invalid> {
+    serde_json::from_slice(body).map_err(|error| {
+        let given = match error.classify() {
+            serde_json::error::Category::Data => "another JSON value".to_owned(),
+            _ if body.is_empty() => "nothing".to_owned(),
+            _ => format!("no JSON (line {}, column {})", error.line(), error.column()),
+        };
+        Invalid::new("the body", given, "a JSON object")
+    })
+}
+
+fn element(raw: &RawValue) -> Result<ElementGiven, Invalid> {
+    let fields = object("element", raw)?;
+    let stated = |name: &str| fields.get(name).filter(|raw| !is_null(raw));
+    Ok(ElementGiven {
+        key: stated("key").map(|raw| string("element.key", raw, "a connector's key")).transpose()?,
+        id: stated("id").map(|raw| number("element.id", raw, "a connector's number")).transpose()?,
+    })
+}
+
+/// What comes with an OAuth grant is refused by name: to take it and do nothing with it would leave its sender waiting.
+fn no_provider_data(raw: &RawValue) -> Result<(), Invalid> {
+    if is_null(raw) {
+        return Ok(());
+    }
+    let given = object("providerData", raw)?;
+    let blank =
+        |raw: &RawValue| serde_json::from_str::<Cow<'_, str>>(raw.get()).is_ok_and(|text| text.trim().is_empty());
+    match given.iter().find(|(_, raw)| !is_null(raw) && !blank(raw)) {
+        Some((name, raw)) => {
+            let field = format!("providerData.{}", text::start(name));
+            let accepted = "nothing: Pollhook cannot provision by OAuth yet; put tokens that you have, where the \
+                            connector needs them, into the configuration";
+            Err(Invalid::new(field, kind(raw), accepted))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A whole number, also as text: the old product's clients write both.
+fn number<T: FromStr>(field: &str, raw: &RawValue, accepted: &str) -> Result<T, Invalid> {
+    let text: Cow<'_, str> = serde_json::from_str(raw.get()).unwrap_or(Cow::Borrowed(raw.get()));
+    text.trim().parse().map_err(|_| Invalid::new(field, kind(raw), accepted))
 }
 
 fn is_null(raw: &RawValue) -> bool {
@@ -131,16 +220,17 @@ fn tags(raw: &RawValue) -> Result<Vec<String>, Invalid> {
 }
 
 fn changes(raw: &RawValue) -> Result<Changes, Invalid> {
-    if is_null(raw) {
-        return Ok(Changes::new());
-    }
     object("configuration", raw)?
         .into_iter()
         .map(|(key, raw)| {
-            let value = if is_null(raw) { None } else { Some(setting(&key, raw)?.into()) };
-            Ok((key.into_owned(), value))
+            let change = change(&key, raw)?;
+            Ok((key.into_owned(), change))
         })
         .collect()
+}
+
+fn change(key: &str, raw: &RawValue) -> Result<Option<SecretString>, Invalid> {
+    if is_null(raw) { Ok(None) } else { Ok(Some(setting(key, raw)?.into())) }
 }
 
 /// A value of the configuration as text.
@@ -174,7 +264,7 @@ mod tests {
         let body = format!("{{\"configuration\":{configuration}}}");
         let given = Given::read(body.as_bytes()).ok().unwrap();
         let text = |value: Option<SecretString>| value.map(|value| value.expose_secret().to_owned());
-        given.configuration.into_iter().map(|(key, value)| (key, text(value))).collect()
+        given.configuration.unwrap_or_default().into_iter().map(|(key, value)| (key, text(value))).collect()
     }
 
     #[test]
@@ -204,6 +294,50 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_numbers_also_as_text_and_a_connector_is_named_by_key_or_number() {
+        let given = Given::read(br#"{"id":"31","element":{"key":"sfdc","id":" 7 "}}"#).ok().unwrap();
+        assert_eq!(given.id.unwrap().number(), 31);
+        assert_eq!(given.element, ElementGiven { key: Some("sfdc".into()), id: Some(7) });
+        let given = Given::read(br#"{"id":31,"element":{"key":null,"id":7}}"#).ok().unwrap();
+        assert_eq!(given.element, ElementGiven { key: None, id: Some(7) });
+        assert!(Given::read(b"{}").ok().unwrap().configuration.is_none());
+        for bad in ["0", "-1", "31.5", "null", "{}", "\"x\"", "99999999999999999999"] {
+            assert!(error(&format!("{{\"id\":{bad}}}")).starts_with("id: given"), "{bad}");
+            assert!(
+                bad == "0"
+                    || bad == "null"
+                    || error(&format!(r#"{{"element":{{"id":{bad}}}}}"#)).starts_with("element.id")
+            );
+        }
+    }
+
+    #[test]
+    fn an_oauth_grant_is_refused_by_name_and_not_repeated() {
+        for nothing in ["null", "{}", r#"{"code":"","state":null,"realmId":" "}"#] {
+            assert!(Given::read(format!("{{\"providerData\":{nothing}}}").as_bytes()).is_ok(), "{nothing}");
+        }
+        let message = error(r#"{"providerData":{"realmId":"","code":"gr4nt"}}"#);
+        assert!(message.starts_with("providerData.code: given a text") && message.contains("OAuth"), "{message}");
+        assert!(!message.contains("gr4nt"));
+        assert!(error(r#"{"providerData":"gr4nt"}"#).starts_with("providerData: given a text"));
+    }
+
+    #[test]
+    fn an_item_needs_a_new_value_and_takes_any_json() {
+        let value = |body: &str| {
+            let item = ItemGiven::read(body.as_bytes()).map_err(|invalid| invalid.to_string())?;
+            let changes = item.change("event.objects").map_err(|invalid| invalid.to_string())?;
+            Ok::<_, String>(changes["event.objects"].as_ref().map(|value| value.expose_secret().to_owned()))
+        };
+        assert_eq!(value(r#"{"id":5,"key":"event.objects","propertyValue":true}"#), Ok(Some("true".into())));
+        assert_eq!(value(r#"{"propertyValue":["a","b"]}"#), Ok(Some("a,b".into())));
+        assert_eq!(value(r#"{"propertyValue":null}"#), Ok(None));
+        assert!(value(r#"{"id":5}"#).unwrap_err().starts_with("propertyValue: given nothing"));
+        assert!(value(r#"{"id":"x","propertyValue":1}"#).unwrap_err().starts_with("id: given a text"));
+        assert!(value("[]").unwrap_err().starts_with("the body: "));
+    }
+
+    #[test]
     fn what_is_refused_is_named_with_what_was_given_and_what_is_accepted() {
         assert_eq!(error(""), "the body: given nothing; accepted: a JSON object");
         assert_eq!(error("{"), "the body: given no JSON (line 1, column 1); accepted: a JSON object");
@@ -225,6 +359,9 @@ mod tests {
         fn any_body_is_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200), json in "[{}\\[\\]\":,a-z0-9]{0,60}") {
             let _ = Given::read(&body);
             let _ = Given::read(json.as_bytes());
+            if let Ok(item) = ItemGiven::read(&body) {
+                let _ = item.change("event.objects");
+            }
         }
 
         #[test]

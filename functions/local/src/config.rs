@@ -41,11 +41,49 @@ pub enum Command {
     /// not where NO_COLOR is set.
     Listen(Listen),
 
+    /// Show the connectors, or check the definition of one.
+    ///
+    /// Each connector's key, hub, whether providers call one URL per app or one per instance, how the provider proves
+    /// itself, where its secret is configured, and the file that defines it. A definition is one YAML file; see the
+    /// built-in ones for examples, and `pollhook connectors check` for what is wrong with yours.
+    Connectors(Connectors),
+
     /// Show the messages that were set aside because they cannot be read, newest first; or put them back.
     ///
     /// Shows when and why each was set aside, and its beginning. Messages are set aside only when no retry can help; what
     /// fails for another reason stays in the queue and comes back. The server must be stopped.
     DeadLetters(DeadLetters),
+}
+
+/// The settings of `connectors`.
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Connectors {
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<ConnectorsCommand>,
+
+    /// A folder of definitions: those that the server would take with it are shown too.
+    #[arg(long, env = "POLLHOOK_CONNECTORS", value_name = "FOLDER")]
+    pub connectors: Option<PathBuf>,
+
+    /// Write JSON.
+    #[arg(long, env = "POLLHOOK_JSON")]
+    pub json: bool,
+}
+
+/// What can be done with connectors beside showing them.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ConnectorsCommand {
+    /// Check one definition: whether it loads, and makes of its examples what they say.
+    ///
+    /// An example is a recorded request and what must come of it, in the definition's `examples:` or in
+    /// examples/KEY/*.yaml beside it. Each is sent signed as the provider would, and with another secret. Each problem is
+    /// told as FILE:LINE: message; exits with 1 if there are any.
+    Check {
+        /// The definition, called KEY.yaml.
+        file: PathBuf,
+    },
 }
 
 /// The settings of `dead-letters`.
@@ -55,7 +93,7 @@ pub struct DeadLetters {
     #[arg(long, env = "POLLHOOK_DATA", value_name = "FOLDER", default_value = "pollhook-data")]
     pub data: PathBuf,
 
-    /// Put all of them back into the queue: after an update that can read them. The server works on them when it starts.
+    /// Put all of them back into their queues: after an update that can read them. The server works on them when it starts.
     #[arg(long, env = "POLLHOOK_REQUEUE")]
     pub requeue: bool,
 }
@@ -74,6 +112,10 @@ pub struct Listen {
     /// Misbehave: answer 503 to the first so many requests of each notification, to see retries.
     #[arg(long, env = "POLLHOOK_FAIL_FIRST", value_name = "COUNT", default_value_t = 0)]
     pub fail_first: u32,
+
+    /// Print each notification's body too, as it came.
+    #[arg(long, env = "POLLHOOK_BODIES")]
+    pub bodies: bool,
 }
 
 /// The settings of the server.
@@ -97,6 +139,11 @@ pub struct Serve {
     /// several times (in the environment: separated by commas). Without it such callbacks are refused.
     #[arg(long, env = "POLLHOOK_ALLOW_CALLBACKS_TO", value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub allow_callbacks_to: Vec<IpNet>,
+
+    /// A folder of connectors: every *.yaml in it defines one, called KEY.yaml, and stands in for a built-in one of the
+    /// same key. Read at the start; one that does not load stops it. Check yours with `pollhook connectors check`.
+    #[arg(long, env = "POLLHOOK_CONNECTORS", value_name = "FOLDER")]
+    pub connectors: Option<PathBuf>,
 
     /// What to log: error, warn, info, debug or trace, also by module, e.g. "info,pollhook_dispatcher=debug".
     #[arg(long, env = "POLLHOOK_LOG", value_name = "FILTER", default_value = "info")]
@@ -137,8 +184,9 @@ mod tests {
         let listen = Listen::augment_args(clap::Command::new("listen"));
         let serve = Serve::augment_args(clap::Command::new("serve"));
         let dead_letters = DeadLetters::augment_args(clap::Command::new("dead-letters"));
+        let connectors = Connectors::augment_args(clap::Command::new("connectors"));
         for (mut command, flag) in
-            [listen, serve, dead_letters].iter().flat_map(|c| c.get_arguments().map(|f| (c.clone(), f)))
+            [listen, serve, dead_letters, connectors].iter().flat_map(|c| c.get_arguments().map(|f| (c.clone(), f)))
         {
             let help = command.render_long_help().to_string();
             let twin = format!("POLLHOOK_{}", flag.get_id().as_str().to_uppercase());
@@ -151,7 +199,10 @@ mod tests {
     fn a_secret_is_neither_shown_nor_kept_from_being_given() {
         let cli = Cli::try_parse_from(["pollhook", "listen", "--secret", "topsecret"]).unwrap();
         assert!(!format!("{cli:?}").contains("topsecret"));
-        assert!(matches!(cli.command, Some(Command::Listen(Listen { port: 8081, secret: Some(_), fail_first: 0 }))));
+        assert!(matches!(
+            cli.command,
+            Some(Command::Listen(Listen { port: 8081, secret: Some(_), fail_first: 0, bodies: false }))
+        ));
         assert!(Cli::try_parse_from(["pollhook", "--data", "x", "demo"]).is_err());
     }
 }

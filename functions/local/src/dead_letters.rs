@@ -1,4 +1,5 @@
-//! `pollhook dead-letters`: what was set aside, shown or put back. The server must be stopped: a store has one user.
+//! `pollhook dead-letters`: what was set aside, of batches and of poll jobs, shown or put back. The server must be stopped:
+//! a store has one user.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,8 +49,16 @@ fn open(data: &Path) -> Result<Embedded, DeadLettersError> {
 }
 
 async fn requeue(data: &Path) -> Result<(), DeadLettersError> {
-    let back = open(data)?.batches().requeue_dead_letters().await?;
-    say!("{back} put back; they are worked on when the server starts.");
+    let platform = open(data)?;
+    let (batches, polls) = (platform.batches(), platform.polls());
+    let of_batches = batches.requeue_dead_letters().await?;
+    let of_polls = polls.requeue_dead_letters().await?;
+    say!(
+        "{} put back ({of_batches} into {}, {of_polls} into {}); they are worked on when the server starts.",
+        of_batches + of_polls,
+        batches.name(),
+        polls.name()
+    );
     Ok(())
 }
 
@@ -70,5 +79,6 @@ fn show(data: &Path) -> Result<(), DeadLettersError> {
 
 fn line(letter: &DeadLetter) -> String {
     let (reason, body) = (legible_start(&letter.reason, BODY_SHOWN), legible_start(&letter.body, BODY_SHOWN));
-    format!("{}  {reason}\n    {body}", letter.at.iso_seconds())
+    // A queue's name is ours, of letters and hyphens.
+    format!("{}  {}  {reason}\n    {body}", letter.at.iso_seconds(), letter.queue)
 }

@@ -2,7 +2,8 @@
 //!
 //! The roles are the same code as on AWS; only the platform below them differs. [`serve`] wires them and keeps them
 //! running; [`config`] is every setting there is. Beside it, for people who try things: a callback receiver alone (`listen`)
-//! and a demonstration that checks itself (`demo`); and for operators, what was set aside (`dead-letters`).
+//! and a demonstration that checks itself (`demo`); for who adds a provider, its definition checked (`connectors`); and for
+//! operators, what was set aside (`dead-letters`).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -10,6 +11,7 @@ pub mod config;
 mod connections;
 mod credentials;
 mod dead_letters;
+mod definitions;
 mod demo;
 mod edge;
 mod listen;

@@ -1,4 +1,4 @@
-//! Colours for people, and text of strangers made fit for a terminal.
+//! Colours and words for people, and text of strangers made fit for a terminal.
 
 use std::io::{IsTerminal as _, stdout};
 
@@ -62,6 +62,11 @@ pub(crate) fn legible_start(text: &str, most: usize) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// So many of something.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Hands the queue's messages to the dispatcher: what Lambda's event source mapping does on AWS.
+//! Hands a queue's messages to the role that reads it: what Lambda's event source mapping does on AWS. There is one pump
+//! for batches and one for poll jobs, each with workers of its own.
 //!
 //! *Promises:* a message is acknowledged when its work is done, set aside when it can never be read, and else comes back
 //! after the visibility timeout for as long as it takes. As long as one worker is free, messages are taken.
@@ -10,7 +11,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dispatcher::Fault;
 use embedded::StoreQueue;
 use platform::{Queue as _, Receipt, Received};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -24,11 +24,41 @@ const LOOK: Duration = Duration::from_secs(20);
 /// How long to wait after the queue failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// What the work on a message came to.
+pub(crate) enum Outcome {
+    /// Acknowledge it.
+    Done,
+    /// Nothing that we or anyone could mend by waiting: set it aside, for this reason.
+    Unreadable(String),
+    /// A failure of our own: it is to come back.
+    Failed(String),
+}
+
+impl From<Result<(), dispatcher::Fault>> for Outcome {
+    fn from(outcome: Result<(), dispatcher::Fault>) -> Self {
+        match outcome {
+            Ok(()) => Self::Done,
+            Err(dispatcher::Fault::Poison(reason)) => Self::Unreadable(reason),
+            Err(fault) => Self::Failed(fault.to_string()),
+        }
+    }
+}
+
+impl From<Result<(), poller::Fault>> for Outcome {
+    fn from(outcome: Result<(), poller::Fault>) -> Self {
+        match outcome {
+            Ok(()) => Self::Done,
+            Err(poller::Fault::Poison(reason)) => Self::Unreadable(reason),
+            Err(fault @ poller::Fault::Records(_)) => Self::Failed(fault.to_string()),
+        }
+    }
+}
+
 /// Runs with so many workers until `stop`, then waits for what is at work. `work` does what a message's body says.
 pub(crate) async fn run<F, W>(queue: StoreQueue, workers: u32, work: F, mut stop: watch::Receiver<bool>)
 where
     F: Fn(String) -> W,
-    W: Future<Output = Result<(), Fault>> + Send + 'static,
+    W: Future<Output: Into<Outcome>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(workers as usize));
     while !*stop.borrow() {
@@ -42,7 +72,8 @@ where
             let Received { body, receipt, receive_count } = message;
             let done = work(body);
             tokio::spawn(async move {
-                finish(&queue, receipt, receive_count, done.await).await;
+                let outcome = done.await.into();
+                finish(&queue, receipt, receive_count, outcome).await;
                 drop(worker);
             });
         }
@@ -64,7 +95,7 @@ async fn take(queue: &StoreQueue, room: &Arc<Semaphore>) -> (Vec<Received>, Owne
     let received = match queue.receive(free.num_permits(), LOOK).await {
         Ok(received) => received,
         Err(error) => {
-            tracing::error!(%error, "the queue gives no messages");
+            tracing::error!(queue = queue.name(), %error, "the queue gives no messages");
             tokio::time::sleep(AFTER_FAILURE).await;
             Vec::new()
         }
@@ -72,20 +103,32 @@ async fn take(queue: &StoreQueue, room: &Arc<Semaphore>) -> (Vec<Received>, Owne
     (received, free)
 }
 
-async fn finish(queue: &StoreQueue, receipt: Receipt, received: u32, outcome: Result<(), Fault>) {
+async fn finish(queue: &StoreQueue, receipt: Receipt, received: u32, outcome: Outcome) {
+    let name = queue.name();
     match outcome {
-        Ok(()) => {
+        Outcome::Done => {
             if let Err(error) = queue.acknowledge(vec![receipt]).await {
-                tracing::error!(%error, "a message that is done with could not be acknowledged, it will come again");
+                tracing::error!(
+                    queue = name,
+                    %error,
+                    "a message that is done with could not be acknowledged, it will come again"
+                );
             }
         }
-        // Nothing that we or anyone could mend by waiting; whatever else fails, comes back.
-        Err(Fault::Poison(reason)) => {
+        Outcome::Unreadable(reason) => {
             if let Err(error) = queue.set_aside(&receipt, &reason).await {
-                tracing::error!(%error, reason, received, "a message that cannot be read could not be set aside");
+                tracing::error!(
+                    queue = name,
+                    %error,
+                    reason,
+                    received,
+                    "a message that cannot be read could not be set aside"
+                );
             }
         }
-        Err(error) => tracing::error!(%error, received, "a message could not be worked on, it will come again"),
+        Outcome::Failed(error) => {
+            tracing::error!(queue = name, error, received, "a message could not be worked on, it will come again");
+        }
     }
 }
 
@@ -112,8 +155,8 @@ mod tests {
         worked: mpsc::UnboundedReceiver<String>,
     }
 
-    /// Work on "hang" never ends; other bodies come to what `outcomes` say, one after the other, and then to `Ok`.
-    fn setup(visibility: Duration, outcomes: Vec<Result<(), Fault>>) -> Setup {
+    /// Work on "hang" never ends; other bodies come to what `outcomes` say, one after the other, and then to `Done`.
+    fn setup(visibility: Duration, outcomes: Vec<Outcome>) -> Setup {
         let dir = tempfile::tempdir().unwrap();
         let options = Options::new(Arc::new(SystemClock), Arc::new(OsRandom), visibility);
         let options = Options { workers: WORKERS, send_wait: Duration::ZERO, ..options };
@@ -123,7 +166,7 @@ mod tests {
         let (tell, worked) = mpsc::unbounded_channel();
         let outcomes = Mutex::new(outcomes.into_iter());
         let work = move |body: String| {
-            let outcome = (body != "hang").then(|| outcomes.lock().unwrap().next().unwrap_or(Ok(())));
+            let outcome = (body != "hang").then(|| outcomes.lock().unwrap().next().unwrap_or(Outcome::Done));
             // A test that is over does not listen.
             let _ = tell.send(body);
             async move {
@@ -185,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_of_our_own_brings_the_message_back_for_as_long_as_it_lasts() {
-        let failures = (0..20).map(|_| Err(Fault::Broken("the disk is full".into()))).collect();
+        let failures = (0..20).map(|_| Outcome::Failed("the disk is full".into())).collect();
         let Setup { _dir, _stop, store, queue, mut worked } = setup(Duration::from_millis(1), failures);
         send(&queue, "g", "accepted").await;
         for _ in 0..=20 {
@@ -197,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_read_is_set_aside_at_once_with_the_reason() {
-        let poison = vec![Err(Fault::Poison("not one of ours".into()))];
+        let poison = vec![Outcome::Unreadable("not one of ours".into())];
         let Setup { _dir, _stop, store, queue, mut worked } = setup(LONG * 10, poison);
         send(&queue, "g", "poison").await;
         assert_eq!(next(&mut worked).await, "poison");

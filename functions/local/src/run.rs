@@ -10,7 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Cli, Command, Serve};
 use crate::serve::{self, Running};
-use crate::{credentials, dead_letters, demo, listen, say};
+use crate::{credentials, dead_letters, definitions, demo, listen, say};
 
 /// Does it, and says how it ended.
 #[must_use]
@@ -23,6 +23,7 @@ pub fn run(cli: Cli) -> ExitCode {
         None => runtime.block_on(serve(&cli.serve)),
         Some(Command::Demo) => runtime.block_on(demo::run()),
         Some(Command::Listen(settings)) => runtime.block_on(listen::run(&settings)),
+        Some(Command::Connectors(settings)) => definitions::run(&settings),
         Some(Command::DeadLetters(settings)) => runtime.block_on(dead_letters::run(&settings)),
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Router, middleware};
+use connectors::Catalogue;
 use dispatcher::{Dispatcher, RetryPolicy};
 use egress::{Client, Limits, Policy};
-use embedded::{Embedded, OpenError, Options, WORKERS};
+use embedded::{Embedded, OpenError, Options, POLL_WORKERS, WORKERS};
 use instances_api::Api;
 use platform::{OsRandom, Platform as _, SystemClock};
 use records::RecordError;
@@ -21,6 +22,7 @@ use url::Url;
 use webhook_receiver::Receiver;
 
 use crate::config::Serve;
+use crate::definitions::{self, Broken};
 use crate::{connections, credentials, edge, pump};
 
 /// How long a message stays with the worker that took it. A restart hands everything over again at once, so this only
@@ -78,6 +80,9 @@ pub enum ServeError {
         "the system's CA certificates cannot be read, and without them no callback can be trusted: {0}; install them (package ca-certificates)"
     )]
     Certificates(egress::Failure),
+    /// The folder of connectors.
+    #[error(transparent)]
+    Connectors(#[from] Broken),
     /// A setting.
     #[error("{0}")]
     Setting(String),
@@ -103,6 +108,7 @@ pub struct Running {
 /// # Errors
 /// [`ServeError`], each saying what to do.
 pub async fn start(config: &Serve) -> Result<Running, ServeError> {
+    let catalogue = Arc::new(catalogue(config)?);
     let options = Options::new(Arc::new(SystemClock), Arc::new(OsRandom), VISIBILITY);
     let platform = Arc::new(Embedded::open(&config.data, options)?);
     let listener =
@@ -112,15 +118,21 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
     let policy = Policy::new(config.allow_callbacks_to.clone(), Some(&public_url));
     let client = Client::new(policy.clone(), Limits::default()).map_err(|e| ServeError::Setting(e.to_string()))?;
     client.warm().map_err(ServeError::Certificates)?;
+    let client = Arc::new(client);
     let (authorization, first_start) = credentials::ensure(&*platform, &config.data).await?;
     let open_files = connections::open_files();
     warn_of(&platform, open_files);
 
     let policy = Arc::new(policy);
-    let api =
-        Api { platform: Arc::clone(&platform), policy: Arc::clone(&policy), public_url: Some(public_url.clone()) };
+    let api = Api {
+        platform: Arc::clone(&platform),
+        policy: Arc::clone(&policy),
+        public_url: Some(public_url.clone()),
+        catalogue: Arc::clone(&catalogue),
+        callbacks: client.clone(),
+    };
     let public_url = public_url.as_str().trim_end_matches('/').to_owned();
-    let receiver = Arc::new(Receiver::new(Arc::clone(&platform), &public_url));
+    let receiver = Arc::new(Receiver::new(Arc::clone(&platform), &public_url, catalogue));
 
     let health = Router::new().route("/healthz", get(edge::healthz)).with_state(Arc::clone(&platform));
     let router = webhook_receiver::router(Arc::clone(&receiver))
@@ -133,6 +145,11 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         let dispatcher = Arc::clone(&dispatcher);
         async move { dispatcher.handle(&body).await }
     };
+    let poller = Arc::clone(&platform);
+    let poll = move |body: String| {
+        let platform = Arc::clone(&poller);
+        async move { poller::handle(&*platform, &body).await }
+    };
 
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
@@ -144,6 +161,7 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
             stopped.clone(),
         )),
         tokio::spawn(pump::run(platform.batches().clone(), WORKERS, work, stopped.clone())),
+        tokio::spawn(pump::run(platform.polls().clone(), POLL_WORKERS, poll, stopped.clone())),
         every(SWEEP_EVERY, stopped.clone(), platform.clone(), |platform| async move {
             if let Err(error) = poller::sweep(&*platform).await {
                 tracing::error!(%error, "the retry sweep failed, the next one repeats it");
@@ -176,6 +194,19 @@ async fn flush(receiver: &Receiver<Embedded>) {
     if let Err(error) = receiver.flush().await {
         tracing::error!(%error, "refusals could not be written down, the next try repeats it");
     }
+}
+
+/// The built-in connectors, and those of the folder.
+fn catalogue(config: &Serve) -> Result<Catalogue, Broken> {
+    let definitions::Loaded { catalogue, files } = definitions::load(config.connectors.as_deref())?;
+    for (key, file) in &files {
+        let file = file.display();
+        match catalogue.is_built_in(key) {
+            true => tracing::info!(key, %file, "a connector was read, and stands in for the built-in one"),
+            false => tracing::info!(key, %file, "a connector was read"),
+        }
+    }
+    Ok(catalogue)
 }
 
 fn public_url(config: &Serve, address: SocketAddr) -> Result<Url, ServeError> {

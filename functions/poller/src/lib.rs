@@ -1,72 +1,24 @@
-//! The poller: what happens by the clock, once a minute.
+//! The poller: what happens by the clock, and what polls.
 //!
-//! [`sweep`] sends the wake-ups whose minute has come. *Promise:* each is sent at least once, also after missed minutes
-//! and crashes; two sweeps at the same time are harmless, because a wake-up too many dies out at the dispatcher. *Cost:* a
-//! handful of reads a minute when nothing is due.
+//! [`sweep`], once a minute, sends the wake-ups of retries whose minute has come.
 //!
-//! *Failure:* what could not be read or sent holds up nothing else; it stays due, and the mark stays before it until it is
-//! sent.
+//! [`handle`] takes poll jobs: an instance whose provider said that something changed, without saying what (Dropbox does).
+//! **Nothing polls yet:** a job is logged and acknowledged, and the change that it stands for is not told. What it keeps
+//! already is what every reader of a queue must keep: nothing of a newer version is lost, and nothing of ours is set aside.
+//!
+//! ```text
+//! schedule ─▶ sweep ─▶ wake-ups that are due ─▶ batches queue
+//! poll job ─▶ readable?         ─▶ log it, acknowledge
+//!             a newer version's ─▶ send it on unchanged, a minute later; acknowledge
+//!             not ours          ─▶ dead letter
+//! ```
+//!
+//! *Failure:* what could not be sent stays where it is, and the next sweep or hand-over repeats it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-use events::Message;
-use futures_util::stream::{self, StreamExt as _};
-use platform::{Key, Outgoing, Platform, Queue as _, Table as _, Write, limits};
-use records::RecordError;
-use records::retries::{self, OVERLAP_MINUTES, Wake};
-use std::time::Duration;
+mod job;
+mod sweep;
 
-/// Minutes looked at at the same time while catching up.
-const MINUTES_AT_ONCE: usize = 16;
-
-/// Sends every wake-up that is due. Returns how many.
-///
-/// # Errors
-/// The table's or the queue's; what was not sent stays due.
-pub async fn sweep<P: Platform>(platform: &P) -> Result<usize, RecordError> {
-    let now = platform.now().minute();
-    let low_water = retries::low_water(platform).await?;
-    let from = low_water.unwrap_or(now).min(now) - OVERLAP_MINUTES;
-    let mut minutes =
-        stream::iter(from..=now).map(|minute| sweep_minute(platform, minute)).buffer_unordered(MINUTES_AT_ONCE);
-    let (mut sent, mut outcome) = (0, Ok(()));
-    while let Some((some, swept)) = minutes.next().await {
-        sent += some;
-        outcome = outcome.and(swept);
-    }
-    if sent > 0 {
-        tracing::debug!(sent, "wake-ups sent");
-    }
-    outcome?;
-    if low_water != Some(now) {
-        retries::set_low_water(platform, now).await?;
-    }
-    Ok(sent)
-}
-
-/// How many wake-ups were sent, and whether that was all.
-async fn sweep_minute<P: Platform>(platform: &P, minute: i64) -> (usize, Result<(), RecordError>) {
-    let due = match retries::due(platform, minute).await {
-        Ok(due) => due,
-        Err(error) => return (0, Err(error)),
-    };
-    let (mut sent, mut outcome) = (0, due.unreadable.map_or(Ok(()), Err));
-    for some in due.wakes.chunks(limits::SEND_MESSAGES) {
-        match send(platform, some).await {
-            Ok(()) => sent += some.len(),
-            Err(error) => outcome = outcome.and(Err(error)),
-        }
-    }
-    (sent, outcome)
-}
-
-async fn send<P: Platform>(platform: &P, some: &[(Key, Wake)]) -> Result<(), RecordError> {
-    platform.batches().send(some.iter().map(|(_, wake)| message(wake)).collect()).await?;
-    // Only now: a crash before this sends them again, and never loses one.
-    platform.table().write_many(some.iter().map(|(key, _)| Write::delete(key.clone())).collect()).await?;
-    Ok(())
-}
-
-fn message(wake: &Wake) -> Outgoing {
-    Outgoing { body: Message::Attempt(wake.attempt).encode(), delay: Duration::ZERO, group: wake.group.clone() }
-}
+pub use job::{Fault, handle};
+pub use sweep::sweep;

@@ -1,5 +1,6 @@
 //! What a provider is answered.
 
+use connectors::Handshake;
 use http::StatusCode;
 use records::RecordError;
 
@@ -9,6 +10,10 @@ use records::RecordError;
 pub enum Answer {
     /// The events are durable, or there is nobody to tell.
     Taken,
+    /// What a handshake asks for.
+    Handshake(Handshake),
+    /// The connector's requests come by other methods.
+    Method(&'static str),
     /// The body cannot be read.
     Unreadable(String),
     /// Not signed by a secret we know.
@@ -28,7 +33,8 @@ impl Answer {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Taken => StatusCode::OK,
+            Self::Taken | Self::Handshake(_) => StatusCode::OK,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unreadable(_) => StatusCode::BAD_REQUEST,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::UnknownConnector(_) => StatusCode::NOT_FOUND,
@@ -41,7 +47,8 @@ impl Answer {
     #[must_use]
     pub fn message(&self) -> Option<String> {
         match self {
-            Self::Taken => None,
+            Self::Taken | Self::Handshake(_) => None,
+            Self::Method(allowed) => Some(format!("webhooks are taken by {allowed}")),
             Self::Unreadable(reason) | Self::Unverified(reason) => Some(reason.clone()),
             Self::UnknownConnector(known) => Some(format!("there is no such connector; known are: {known}")),
             Self::TooLarge => Some(format!("the body is larger than {} bytes", crate::MAX_BODY_BYTES)),

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use events::message::PollJob;
 use events::{Batch, Message};
-use platform::{Outgoing, Platform, Queue as _, limits};
+use platform::{Outgoing, Platform, Queue, limits};
+use records::instances::WebhookView;
 use records::{RecordError, bodies};
 
 use crate::Receiver;
@@ -26,12 +28,17 @@ impl<P: Platform> Receiver<P> {
         }
         // Ten messages of at most 64 KB each are within one send's bytes.
         const { assert!(limits::SEND_MESSAGES * INLINE_BYTES <= limits::SEND_BYTES) }
-        let mut messages = messages.into_iter().peekable();
-        while messages.peek().is_some() {
-            let some: Vec<Outgoing> = messages.by_ref().take(limits::SEND_MESSAGES).collect();
-            self.platform.batches().send(some).await?;
-        }
-        Ok(())
+        send(self.platform.batches(), messages).await
+    }
+
+    /// Makes a poll job durable for each of the instances; an error means that some may not be.
+    pub(crate) async fn enqueue_polls(&self, views: impl Iterator<Item = &WebhookView>) -> Result<(), RecordError> {
+        let at = self.platform.now();
+        let job = |view: &WebhookView| {
+            let body = Message::Poll(PollJob { instance: view.instance, at }).encode();
+            Outgoing { body, delay: Duration::ZERO, group: view.group.clone() }
+        };
+        send(self.platform.polls(), views.map(job).collect()).await
     }
 
     /// Keeps a large batch as a body, and makes the message that points to it.
@@ -41,4 +48,14 @@ impl<P: Platform> Receiver<P> {
         bodies::put(&*self.platform, &name, &Bytes::from(body), Some(expires_at_s)).await?;
         Ok(Message::Stored { instance, body: name }.encode())
     }
+}
+
+/// Sends messages, ten at a time.
+async fn send(queue: &impl Queue, messages: Vec<Outgoing>) -> Result<(), RecordError> {
+    let mut messages = messages.into_iter().peekable();
+    while messages.peek().is_some() {
+        let some: Vec<Outgoing> = messages.by_ref().take(limits::SEND_MESSAGES).collect();
+        queue.send(some).await?;
+    }
+    Ok(())
 }

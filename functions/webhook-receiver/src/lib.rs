@@ -7,13 +7,18 @@
 //! *Flow.*
 //!
 //! ```text
-//! size ─▶ body is JSON ─▶ instances by path, header, or the provider account in the body ─▶ their WEBHOOK views
-//!      ─▶ verify the raw bytes with each secret ─▶ normalise once ─▶ filter ─▶ one message per instance ─▶ queue ─▶ 200
+//! size ─▶ handshake? ─▶ body is read ─▶ instances by path, header, the provider account in the body, or a finder
+//!      ─▶ their WEBHOOK views ─▶ verify the raw bytes with each secret ─▶ normalise once ─▶ filter
+//!      ─▶ one message per instance ─▶ queue ─▶ 200
 //! ```
+//!
+//! A connector whose webhooks only signal that something changed makes a poll job for each instance instead.
 //!
 //! *Nothing is written on the way* but the queue's messages (and, for a large batch, its body, before its message): a
 //! marker written before the enqueue would turn a crash into a loss. The dispatcher drops repeats. If any instance's
-//! message could not be sent the answer is 5xx, and the provider's redelivery is harmless.
+//! message could not be sent the answer is 5xx, and the provider's redelivery is harmless. The one exception is a secret
+//! that the provider hands over in a handshake: it is kept for the instance that the path names, once, and never
+//! overwritten.
 //!
 //! *Answers.* 200: taken, or nobody to tell (counted, see [`records::refused`]). 400: not readable. 401: not signed, or
 //! with another secret; also where no secret is configured. 404: no such connector. 405: not a POST. 413: too large.
@@ -25,6 +30,7 @@
 
 mod answer;
 mod enqueue;
+mod handshake;
 mod intake;
 mod refusals;
 mod returned;
@@ -34,6 +40,7 @@ mod take;
 
 use std::sync::Arc;
 
+use connectors::Catalogue;
 use intake::Intake;
 use moka::sync::Cache;
 use platform::Platform;
@@ -64,17 +71,19 @@ pub struct Receiver<P> {
     platform: Arc<P>,
     /// What providers call, without a trailing slash: some sign the whole URL, and `Host` is the sender's to choose.
     public_url: String,
+    catalogue: Arc<Catalogue>,
     refusals: RefusalCounts,
     intake: Intake,
     opened: Cache<String, SecretString>,
 }
 
 impl<P: Platform> Receiver<P> {
-    /// A receiver that providers reach at `public_url`.
-    pub fn new(platform: Arc<P>, public_url: &str) -> Self {
+    /// A receiver of the catalogue's connectors, which providers reach at `public_url`.
+    pub fn new(platform: Arc<P>, public_url: &str, catalogue: Arc<Catalogue>) -> Self {
         Self {
             platform,
             public_url: public_url.trim_end_matches('/').to_owned(),
+            catalogue,
             refusals: RefusalCounts::default(),
             intake: Intake::default(),
             opened: Cache::new(OPENED_KEPT),

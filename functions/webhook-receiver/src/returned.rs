@@ -21,6 +21,10 @@ use crate::{Answer, MAX_HOPS, Receiver};
 /// Marks a request as one of our own notifications.
 pub(crate) const HOPS: &str = "pollhook-hops";
 
+/// Most events that a notification of ours has. Whoever has an instance's key could sign any number of them, each twenty to
+/// be posted with the whole body.
+const MAX_EVENTS: usize = Source::Webhook.batch_limit();
+
 #[derive(Deserialize)]
 struct Returned {
     message: ReturnedMessage,
@@ -45,14 +49,20 @@ struct ReturnedEvent {
 
 impl<P: Platform> Receiver<P> {
     pub(crate) async fn take_returned(&self, connector: &Connector, incoming: &Incoming<'_>) -> Result<Answer, Answer> {
-        let returned: Returned = serde_json::from_slice(&incoming.body).map_err(|error| {
-            self.refuse(connector, Reason::Malformed, format!("a returned notification: {error}"));
-            Answer::Unreadable(format!("not a notification: {error}"))
-        })?;
         let unreadable = |form: String| {
             self.refuse(connector, Reason::Malformed, format!("a returned notification: {form}"));
             Answer::Unreadable(form)
         };
+        // The error's own text quotes the body.
+        let place = |error: serde_json::Error| format!("line {}, column {}", error.line(), error.column());
+        let returned: Returned = serde_json::from_slice(&incoming.body)
+            .map_err(|error| unreadable(format!("the body is not a notification of ours ({})", place(error))))?;
+        let told = returned.message.events.len();
+        if told > MAX_EVENTS {
+            return Err(unreadable(format!(
+                "a notification of ours has at most {MAX_EVENTS} events, and this one {told}"
+            )));
+        }
         let named = route::named(incoming.instance, &incoming.headers).map_err(unreadable)?;
         let sender = self.sender(connector, incoming, returned.message.instance_id).await?;
         let hops = hops(&incoming.headers).ok_or_else(|| unreadable("Pollhook-Hops is a small number".into()))?;
@@ -149,9 +159,8 @@ fn hops(headers: &HeaderMap) -> Option<u8> {
 }
 
 fn events(view: &WebhookView, message: &ReturnedMessage) -> Vec<Event> {
-    let wanted =
-        |object_type: &str| view.objects.is_empty() || view.objects.iter().any(|w| *w == object_type.to_lowercase());
-    let numbered = message.events.iter().enumerate().filter(|(_, event)| wanted(&event.object_type));
+    let wanted = |event: &ReturnedEvent| view.wants(&event.object_type, EventType::from_word(&event.event_type));
+    let numbered = message.events.iter().enumerate().filter(|(_, event)| wanted(event));
     numbered
         .map(|(place, event)| {
             // The notification's id is the same on every attempt, and so is an event's place in it.

@@ -8,7 +8,8 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use connectors::{Handshake, Reply};
+use http::{HeaderValue, StatusCode, header};
 use platform::Platform;
 
 use crate::take::Incoming;
@@ -48,30 +49,57 @@ async fn take<P: Platform>(
     instance: Option<&str>,
     request: Request,
 ) -> Response {
-    if request.method() != Method::POST {
-        let mut response = plain(receiver, StatusCode::METHOD_NOT_ALLOWED, "webhooks are taken by POST");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return response;
-    }
     let (parts, body) = request.into_parts();
     // Held until the request is answered: what was read is worked on, and takes memory, until then.
     let (body, _room) = match receiver.intake.read(body).await {
         Ok(read) => read,
         Err(answer) => {
             receiver.refuse_unread(connector, &answer);
-            return respond(receiver, &answer);
+            return respond(receiver, connector, &answer);
         }
     };
     let path_and_query = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     let incoming = Incoming { connector, instance, method: parts.method, path_and_query, headers: parts.headers, body };
-    respond(receiver, &receiver.take(incoming).await)
+    respond(receiver, connector, &receiver.take(incoming).await)
 }
 
-fn respond<P: Platform>(receiver: &Receiver<P>, answer: &Answer) -> Response {
-    match answer.message() {
-        None => json(StatusCode::OK, Bytes::from_static(b"{}")),
-        Some(message) => plain(receiver, answer.status(), &message),
+fn respond<P: Platform>(receiver: &Receiver<P>, connector: &str, answer: &Answer) -> Response {
+    let reply = receiver.catalogue.get(connector).and_then(|connector| connector.reply());
+    let mut response = match (answer, answer.message()) {
+        (Answer::Handshake(Handshake::Text(text)), _) => echoed(text),
+        (Answer::Handshake(Handshake::Header { name, value, .. }), _) => {
+            let mut response = StatusCode::OK.into_response();
+            response.headers_mut().insert(name.clone(), value.clone());
+            response
+        }
+        (_, None) => match reply {
+            Some(reply) => replied(reply),
+            None => json(StatusCode::OK, Bytes::from_static(b"{}")),
+        },
+        (_, Some(_)) if reply.is_some_and(|reply| reply.bare) => answer.status().into_response(),
+        (_, Some(message)) => plain(receiver, answer.status(), &message),
+    };
+    if let Answer::Method(allowed) = answer {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
+    response
+}
+
+/// A stranger's text goes back as text, whatever it looks like to a browser.
+fn echoed(text: &str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (StatusCode::OK, headers, text.to_owned()).into_response()
+}
+
+fn replied(reply: &Reply) -> Response {
+    let mut response = (StatusCode::OK, Body::from(reply.body.clone())).into_response();
+    if let Some(value) = reply.content_type.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    response
 }
 
 fn plain<P: Platform>(receiver: &Receiver<P>, status: StatusCode, message: &str) -> Response {

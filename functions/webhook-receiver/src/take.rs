@@ -1,15 +1,18 @@
 //! A provider's request, from its bytes to one batch per instance.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use connectors::{Change, Connector, Normalised, Parsed, Request, VerifyError, catalogue, select};
+use connectors::{Change, Connector, Normalised, Parsed, Request, VerifyError};
 use events::{Batch, Event, EventId, Source};
 use http::{HeaderMap, Method};
 use platform::Platform;
-use records::instances::WebhookView;
+use records::RecordError;
+use records::instances::{self, WebhookView};
 use records::refused::Reason;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::route::{self, Candidates, Found};
+use crate::route::{self, Candidate, Candidates, Found};
 use crate::{Answer, Receiver};
 
 /// Most bytes that one request may become for one instance, all its notifications together.
@@ -31,14 +34,14 @@ pub(crate) struct Incoming<'a> {
 impl<P: Platform> Receiver<P> {
     /// Takes a request, or says why not.
     pub(crate) async fn take(&self, incoming: Incoming<'_>) -> Answer {
-        let Some(connector) = catalogue().get(incoming.connector) else {
-            return Answer::UnknownConnector(catalogue().keys().collect::<Vec<_>>().join(", "));
+        let Some(connector) = self.catalogue.get(incoming.connector) else {
+            return Answer::UnknownConnector(self.catalogue.keys().collect::<Vec<_>>().join(", "));
         };
         if incoming.body.len() > crate::MAX_BODY_BYTES {
             self.refuse(connector, Reason::TooLarge, format!("{} bytes", incoming.body.len()));
             return Answer::TooLarge;
         }
-        if incoming.headers.contains_key(crate::returned::HOPS) {
+        if incoming.method == Method::POST && incoming.headers.contains_key(crate::returned::HOPS) {
             return self.take_returned(connector, &incoming).await.unwrap_or_else(|answer| answer);
         }
         self.take_webhook(connector, &incoming).await.unwrap_or_else(|answer| answer)
@@ -46,7 +49,7 @@ impl<P: Platform> Receiver<P> {
 
     /// Counts a request whose body could not be read whole.
     pub(crate) fn refuse_unread(&self, connector: &str, answer: &Answer) {
-        let Some(connector) = catalogue().get(connector) else { return };
+        let Some(connector) = self.catalogue.get(connector) else { return };
         let reason = if *answer == Answer::TooLarge { Reason::TooLarge } else { Reason::Malformed };
         self.refuse(connector, reason, answer.message().unwrap_or_default());
     }
@@ -55,6 +58,12 @@ impl<P: Platform> Receiver<P> {
         let url = format!("{}{}", self.public_url, incoming.path_and_query);
         let request =
             Request { method: incoming.method.as_str(), url: &url, headers: &incoming.headers, body: &incoming.body };
+        if let Some(handshake) = connector.handshake(&request, None) {
+            return self.shake(connector, incoming, handshake).await;
+        }
+        if !connector.takes(incoming.method.as_str()) {
+            return Err(Answer::Method(if connector.takes("GET") { "GET, POST" } else { "POST" }));
+        }
         let named = route::named(incoming.instance, &incoming.headers).map_err(|form| {
             self.refuse(connector, Reason::UnknownInstance, form.clone());
             Answer::Unreadable(form)
@@ -63,13 +72,23 @@ impl<P: Platform> Receiver<P> {
             self.refuse(connector, Reason::Malformed, error.to_string());
             Answer::Unreadable(error.to_string())
         })?;
+        if let Some(handshake) = connector.handshake(&request, Some(&parsed)) {
+            return self.shake(connector, incoming, handshake).await;
+        }
         let candidates = self.candidates(connector, &parsed, named).await?;
         if candidates.views.is_empty() {
             return Ok(Answer::Taken);
         }
         let found = candidates.found;
-        let views = self.verified(connector, &request, candidates).await?;
-        let batches = self.batches(connector, &request, &parsed, &incoming.body, &views, found)?;
+        let verified = self.verified(connector, &request, &parsed, candidates).await?;
+        if found == Found::Anybody {
+            return Ok(Answer::Taken);
+        }
+        if connector.signals() {
+            self.enqueue_polls(verified.iter().map(|candidate| &candidate.view)).await?;
+            return Ok(Answer::Taken);
+        }
+        let batches = self.batches(connector, &request, &parsed, &incoming.body, &verified, found)?;
         self.enqueue(batches).await?;
         Ok(Answer::Taken)
     }
@@ -80,35 +99,40 @@ impl<P: Platform> Receiver<P> {
         &self,
         connector: &Connector,
         request: &Request<'_>,
+        parsed: &Parsed,
         candidates: Candidates,
-    ) -> Result<Vec<WebhookView>, Answer> {
+    ) -> Result<Vec<Candidate>, Answer> {
         let now = self.platform.now();
         let mut verified = Vec::with_capacity(candidates.views.len());
         // Instances of one app share its secret: the body is hashed once for each secret, not once for each instance.
         let mut tried: Vec<(SecretString, Result<(), VerifyError>)> = Vec::new();
         let mut refused = None;
-        for view in candidates.views {
-            if view.unverified && candidates.found == Found::ByName {
-                verified.push(view);
-                continue;
-            }
-            let outcome = match view.secret(connector.secret_keys()) {
-                None => Err(VerifyError::NoSecret),
-                Some(sealed) => {
-                    let secret = self.open(sealed).await?;
-                    let known = tried.iter().find(|(s, _)| s.expose_secret() == secret.expose_secret());
-                    match known {
-                        Some((_, outcome)) => outcome.clone(),
-                        None => {
-                            let outcome = connector.verify(request, &[secret.expose_secret()], now).map(|_| ());
-                            tried.push((secret, outcome.clone()));
-                            outcome
+        for candidate in candidates.views {
+            let view = &candidate.view;
+            let waived = view.unverified && candidates.found == Found::ByName;
+            let outcome = if waived {
+                Ok(())
+            } else {
+                match self.secret(connector, view).await? {
+                    None => Err(VerifyError::NoSecret),
+                    Some(secret) => {
+                        let known = tried.iter().find(|(s, _)| s.expose_secret() == secret.expose_secret());
+                        match known {
+                            Some((_, outcome)) => outcome.clone(),
+                            None => {
+                                let secrets = [secret.expose_secret()];
+                                let outcome = connector.verify(request, Some(parsed), &secrets, now).map(|_| ());
+                                tried.push((secret, outcome.clone()));
+                                outcome
+                            }
                         }
                     }
                 }
             };
-            match outcome {
-                Ok(()) => verified.push(view),
+            match outcome.and_then(|()| own_account(connector, parsed, view)) {
+                Ok(()) => verified.push(candidate),
+                // Of those who are asked only for their secrets one suffices, and the others are not at fault.
+                Err(error) if candidates.found == Found::Anybody => refused = Some(error),
                 Err(error) => {
                     self.refuse(connector, reason(&error), format!("instance {}: {error}", view.instance));
                     refused = Some(error);
@@ -116,8 +140,22 @@ impl<P: Platform> Receiver<P> {
             }
         }
         match refused {
-            Some(error) if verified.is_empty() => Err(Answer::Unverified(told(&error))),
+            Some(error) if verified.is_empty() => {
+                if candidates.found == Found::Anybody {
+                    self.refuse(connector, reason(&error), format!("a test of the signature: {error}"));
+                }
+                Err(Answer::Unverified(told(&error)))
+            }
             _ => Ok(verified),
+        }
+    }
+
+    /// What the instance's webhooks are verified with: what is configured, or else what was handed over.
+    async fn secret(&self, connector: &Connector, view: &WebhookView) -> Result<Option<SecretString>, RecordError> {
+        match view.secret(connector.secret_keys()) {
+            Some(sealed) => self.open(sealed).await.map(Some),
+            None if connector.keeps_handshake() => instances::handshake(&*self.platform, view.instance).await,
+            None => Ok(None),
         }
     }
 
@@ -128,7 +166,7 @@ impl<P: Platform> Receiver<P> {
         request: &Request<'_>,
         parsed: &Parsed,
         body: &Bytes,
-        views: &[WebhookView],
+        candidates: &[Candidate],
         found: Found,
     ) -> Result<Vec<(Batch, String)>, Answer> {
         let accepted_at = self.platform.now();
@@ -137,8 +175,9 @@ impl<P: Platform> Receiver<P> {
         let mut shared: Option<Normalised> = None;
         // Instances of one account come one after the other, and share their part: it is cut out once.
         let mut part: Option<(Vec<usize>, Bytes)> = None;
-        let mut batches = Vec::with_capacity(views.len());
-        for view in views {
+        let mut whole: Option<Bytes> = None;
+        let mut batches = Vec::with_capacity(candidates.len());
+        for Candidate { view, entries } in candidates {
             let own;
             let normalised = if connector.reads_configuration() {
                 own = self.normalise(connector, request, parsed, view);
@@ -147,31 +186,34 @@ impl<P: Platform> Receiver<P> {
                 shared.get_or_insert_with(|| self.normalise(connector, request, parsed, view))
             };
             self.check_size(connector, normalised, body)?;
-            let concerning: Vec<&Change> =
-                normalised.changes.iter().filter(|change| concerns(view, found, change)).collect();
+            let concerning: Vec<&Change> = normalised
+                .changes
+                .iter()
+                .filter(|change| concerns(connector, view, found, entries.as_deref(), change))
+                .collect();
             let events = self.events(view, &concerning);
             if events.is_empty() {
                 if !normalised.changes.is_empty() {
                     let (all, ours) = (normalised.changes.len(), concerning.len());
                     let detail = format!(
-                        "instance {}: of {all} changes, {ours} concern its account, none of an object type it wants",
+                        "instance {}: of {all} changes, {ours} concern it, none of an object or event type it wants",
                         view.instance
                     );
                     self.refuse(connector, Reason::Filtered, detail);
                 }
                 continue;
             }
-            let raw = if mixed {
-                let entries: Vec<usize> = concerning.iter().map(|change| change.entry).collect();
+            let raw = if mixed || entries.is_some() {
+                let places: Vec<usize> = concerning.iter().map(|change| change.entry).collect();
                 match &part {
-                    Some((same, part)) if *same == entries => part.clone(),
+                    Some((same, part)) if *same == places => part.clone(),
                     _ => {
-                        let selected = select(body, &entries).map_or_else(|| body.clone(), Bytes::from);
-                        part.insert((entries, selected)).1.clone()
+                        let shown = shown(connector, parsed, body, Some(&places));
+                        part.insert((places, shown)).1.clone()
                     }
                 }
             } else {
-                body.clone()
+                whole.get_or_insert_with(|| shown(connector, parsed, body, None)).clone()
             };
             let batch = Batch {
                 instance: view.instance,
@@ -218,10 +260,7 @@ impl<P: Platform> Receiver<P> {
 
     /// The changes that the instance wants, as its events.
     fn events(&self, view: &WebhookView, concerning: &[&Change]) -> Vec<Event> {
-        let wanted = |object_type: &str| {
-            view.objects.is_empty() || view.objects.iter().any(|wanted| *wanted == object_type.to_lowercase())
-        };
-        let of_view = concerning.iter().filter(|change| wanted(&change.object_type));
+        let of_view = concerning.iter().filter(|change| view.wants(&change.object_type, change.event_type));
         of_view
             .map(|change| {
                 let drawn;
@@ -248,22 +287,50 @@ impl<P: Platform> Receiver<P> {
     }
 }
 
-/// Whether the change is of the instance's account. What names no account concerns whoever the request names itself, and
-/// nobody that was found by the accounts of its other entries.
-fn concerns(view: &WebhookView, found: Found, change: &Change) -> bool {
+/// Whether the change is of the instance's account, and of an entry that it was found by. What names no account concerns
+/// whoever the request names itself, and nobody that was found by the accounts of its other entries.
+fn concerns(
+    connector: &Connector,
+    view: &WebhookView,
+    found: Found,
+    entries: Option<&[usize]>,
+    change: &Change,
+) -> bool {
+    if let Some(entries) = entries {
+        return entries.binary_search(&change.entry).is_ok();
+    }
     match (&change.account, &view.provider_account) {
-        (Some(theirs), Some(ours)) => theirs == ours,
+        (Some(theirs), Some(ours)) => theirs == connector.account_key(ours),
         (Some(_), None) => true,
         (None, _) => found == Found::ByName,
+    }
+}
+
+/// Where nothing is signed, a body that names accounts must name the instance's own and no other.
+fn own_account(connector: &Connector, parsed: &Parsed, view: &WebhookView) -> Result<(), VerifyError> {
+    if !connector.account_must_match() {
+        return Ok(());
+    }
+    let ours = view.provider_account.as_deref().map(|account| connector.account_key(account));
+    let own = connector.accounts(parsed).into_iter().all(|theirs| Some(theirs) == ours);
+    if own { Ok(()) } else { Err(VerifyError::OtherAccount) }
+}
+
+/// What an instance is shown of the body. Shared where that is all of it, as it came.
+fn shown(connector: &Connector, parsed: &Parsed, body: &Bytes, places: Option<&[usize]>) -> Bytes {
+    match connector.shown(parsed, body, places) {
+        Cow::Borrowed(all) if std::ptr::eq(all, &**body) => body.clone(),
+        shown => Bytes::from(shown.into_owned()),
     }
 }
 
 fn reason(error: &VerifyError) -> Reason {
     match error {
         VerifyError::Unsigned | VerifyError::NoSecret | VerifyError::UnusableSecret => Reason::NoSecret,
-        VerifyError::MissingHeader(_) | VerifyError::Malformed(_) => Reason::SignatureMissing,
+        VerifyError::Missing(_) | VerifyError::MissingHeader(_) | VerifyError::Malformed(_) => Reason::SignatureMissing,
         VerifyError::Stale(_) => Reason::Stale,
         VerifyError::Mismatch => Reason::SignatureMismatch,
+        VerifyError::OtherAccount => Reason::UnknownAccount,
     }
 }
 
@@ -271,7 +338,11 @@ fn reason(error: &VerifyError) -> Reason {
 /// refusals.
 fn told(error: &VerifyError) -> String {
     match error {
-        VerifyError::MissingHeader(_) | VerifyError::Malformed(_) | VerifyError::Stale(_) => error.to_string(),
+        VerifyError::Missing(_)
+        | VerifyError::MissingHeader(_)
+        | VerifyError::Malformed(_)
+        | VerifyError::Stale(_)
+        | VerifyError::OtherAccount => error.to_string(),
         VerifyError::Unsigned | VerifyError::NoSecret | VerifyError::UnusableSecret | VerifyError::Mismatch => {
             "the request is not signed with a secret that is configured here".into()
         }

@@ -1,4 +1,4 @@
-//! A queue on SQS.
+//! A queue on SQS. Batches and poll jobs have one each, with a URL of its own.
 //!
 //! *Flow:* a send is one `SendMessageBatch`, in which each entry succeeds or fails by itself. The group is the message
 //! group id, which on a standard queue makes the queue fair and orders nothing

@@ -54,7 +54,7 @@ fn whole(bencher: Bencher<'_, '_>, webhook: &Webhook) {
         let request = Request { method: "POST", url: URL, headers: &webhook.headers, body: black_box(&webhook.body) };
         let parsed = webhook.connector.parse(&request).expect("JSON");
         black_box(webhook.connector.accounts(&parsed));
-        webhook.connector.verify(&request, &[SECRET], NOW).expect("a right signature");
+        webhook.connector.verify(&request, None, &[SECRET], NOW).expect("a right signature");
         webhook.connector.normalise(&request, &parsed, &configuration)
     });
 }
@@ -62,7 +62,7 @@ fn whole(bencher: Bencher<'_, '_>, webhook: &Webhook) {
 fn verify(bencher: Bencher<'_, '_>, webhook: &Webhook) {
     bencher.bench_local(|| {
         let request = Request { method: "POST", url: URL, headers: &webhook.headers, body: black_box(&webhook.body) };
-        webhook.connector.verify(&request, &[SECRET], NOW)
+        webhook.connector.verify(&request, None, &[SECRET], NOW)
     });
 }
 

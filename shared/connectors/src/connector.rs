@@ -1,16 +1,19 @@
 //! One provider's definition, compiled: what reads its requests.
 
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 use events::Timestamp;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jaq_core::Vars;
 use jaq_json::{Map, Val};
 use serde_saphyr::Spanned;
 
-use crate::definition::{Definition, Rule, Scope};
+use crate::definition::{Definition, Format, HandshakeRule, Reply, Rule, RuleText, Scope, TokenPlace, Webhook};
+use crate::handshake::{self, Handshake};
 use crate::program::Program;
+use crate::reading::{self, Bodies};
 use crate::row::{self, Occurrences, SkipReason, Skipped};
 use crate::signature::{self, Outgoing, SignError, Verified, VerifyError};
 use crate::{Change, DefinitionError, Example, Malformed, Request};
@@ -18,6 +21,7 @@ use crate::{Change, DefinitionError, Example, Malformed, Request};
 const DELIVERY: &str = "$delivery";
 const CONFIG: &str = "$config";
 const INDEX: &str = "$index";
+const HEADERS: &str = "$headers";
 
 /// A provider, as its definition describes it.
 #[derive(Debug)]
@@ -25,16 +29,36 @@ pub struct Connector {
     key: String,
     name: String,
     hub: String,
+    description: String,
     scope: Scope,
     secret: Vec<String>,
+    required: Vec<String>,
+    pub(crate) bodies: Bodies,
+    /// The headers that programs may read.
+    headers: Vec<HeaderName>,
+    account: Option<Account>,
+    verify_without_account: bool,
+    handshakes: Vec<HandshakeRule>,
     signatures: Vec<Rule>,
-    account: Option<Program>,
-    mapping: Program,
+    /// `None`: the webhook only signals.
+    mapping: Option<Program>,
     /// Which of the variables the mapping mentions: the others are not made.
     uses: Uses,
     /// The mapping's tables, in the order of its variables.
     tables: Vec<Val>,
+    reply: Option<Reply>,
     pub(crate) examples: Vec<Example>,
+}
+
+/// How a body names the customer's account.
+#[derive(Debug)]
+struct Account {
+    program: Program,
+    /// Whether the program reads `$headers`.
+    headers: bool,
+    /// How many characters count.
+    characters: usize,
+    must_match: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,12 +66,18 @@ struct Uses {
     delivery: bool,
     config: bool,
     index: bool,
+    headers: bool,
 }
 
 /// A request's body, read once for everything that asks about it.
 #[derive(Debug)]
 pub struct Parsed {
-    entries: Vec<Val>,
+    body: Val,
+    entries: Arc<Vec<Val>>,
+    /// What programs may read of the headers.
+    headers: Val,
+    /// The body as JSON, where it came as something else.
+    json: Option<Vec<u8>>,
     /// Each entry's account; found when first asked for, since a request routed by path needs none before it is verified.
     accounts: OnceLock<Vec<Option<String>>>,
 }
@@ -64,6 +94,52 @@ pub struct Normalised {
     pub too_many: bool,
 }
 
+impl Parsed {
+    pub(crate) fn entries(&self) -> &[Val] {
+        &self.entries
+    }
+
+    pub(crate) fn body(&self) -> &Val {
+        &self.body
+    }
+
+    /// How many entries the body has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether the body has no entry: a test, or a sign of life.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The text, or whole number, at `path` (names with dots between) for each entry: in the body, where it is there and
+    /// concerns all of them, else in the entry itself. What [`Connector::account_key`] is to an account, this is to an
+    /// instance finder.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Vec<Option<String>> {
+        let look = |value: &Val| {
+            let mut value = value;
+            for name in path.split('.') {
+                value = field(value, name)?;
+            }
+            row::name(value)
+        };
+        let shared = look(&self.body);
+        self.entries.iter().map(|entry| shared.clone().or_else(|| look(entry))).collect()
+    }
+}
+
+/// A field of an object.
+pub(crate) fn field<'v>(value: &'v Val, name: &str) -> Option<&'v Val> {
+    match value {
+        Val::Obj(fields) => fields.get(&text(name)),
+        _ => None,
+    }
+}
+
 impl Connector {
     /// Most entries that a body may hold. Each costs microseconds before the signature is known to be right, so there
     /// must be a bound; HubSpot, the most talkative, sends at most 100.
@@ -75,36 +151,70 @@ impl Connector {
     /// to be expected, and whatever came of it still fits a process's memory many times over.
     pub const MAX_CHANGES: usize = 1_000;
 
-    /// Reads and compiles a definition.
+    /// Reads and compiles a definition. Its examples are read, not run: [`Self::check_examples`] does.
     ///
     /// # Errors
     /// What is wrong with it, and at which line.
-    pub fn from_yaml(text: &str) -> Result<Self, DefinitionError> {
-        let Definition { key, name, hub, webhook } = Definition::read(text)?;
+    pub fn from_yaml(yaml: &str) -> Result<Self, DefinitionError> {
+        let Definition { key, name, hub, description, webhook, examples } = Definition::read(yaml)?;
+        let Webhook { account, account_characters, account_must_match, handshakes, signatures, .. } = webhook;
         let variables: Vec<String> = webhook.tables.keys().map(|table| format!("${table}")).collect();
         let mut variables: Vec<&str> = variables.iter().map(String::as_str).collect();
-        if let Some(taken) = variables.iter().find(|name| [DELIVERY, CONFIG, INDEX].contains(name)) {
+        let own = [DELIVERY, CONFIG, INDEX, HEADERS];
+        if let Some(taken) = variables.iter().find(|name| own.contains(name)) {
             return Err(DefinitionError { line: 0, message: format!("a table cannot be called {}", &taken[1..]) });
         }
-        variables.splice(0..0, [DELIVERY, CONFIG, INDEX]);
-        let account = webhook.account.as_ref().map(|code| compile(code, text, &[])).transpose()?;
-        let mapping = compile(&webhook.mapping, text, &variables)?;
+        variables.splice(0..0, own);
+        let mapping = webhook.mapping.as_ref().map(|code| compile(code, yaml, &variables)).transpose()?;
+        let account = match &account {
+            Some(code) => Some(Account {
+                program: compile(code, yaml, &[HEADERS])?,
+                headers: code.value.contains(HEADERS),
+                characters: account_characters.unwrap_or(usize::MAX),
+                must_match: account_must_match,
+            }),
+            None => None,
+        };
         // By mention, so that a word in a comment costs time and nothing else.
-        let mentions = |variable| webhook.mapping.value.contains(variable);
-        let uses = Uses { delivery: mentions(DELIVERY), config: mentions(CONFIG), index: mentions(INDEX) };
-        let tables = webhook.tables.values().map(|table| object(table.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
+        let mentions = |variable| webhook.mapping.as_ref().is_some_and(|mapping| mapping.value.contains(variable));
+        let uses = Uses {
+            delivery: mentions(DELIVERY),
+            config: mentions(CONFIG),
+            index: mentions(INDEX),
+            headers: mentions(HEADERS),
+        };
         Ok(Self {
-            key,
+            key: key.value,
             name,
             hub,
+            description,
             scope: webhook.scope,
             secret: webhook.secret,
-            signatures: webhook.signatures.into_iter().map(|rule| rule.value).collect(),
+            required: webhook.required,
+            bodies: Bodies {
+                formats: webhook.formats,
+                payload: webhook.payload,
+                xml: webhook.xml,
+                entries: webhook
+                    .entries
+                    .map(|path| path.value.split('.').map(String::from).collect())
+                    .unwrap_or_default(),
+                redact: webhook.redact,
+                tokens: tokens(&signatures),
+            },
+            headers: webhook.headers,
             account,
+            verify_without_account: webhook.verify_without_account,
+            handshakes: handshakes.into_iter().map(|rule| rule.value).collect(),
+            signatures: signatures.into_iter().filter_map(|rule| rule.value.compile()).collect(),
             mapping,
             uses,
-            tables: tables.collect(),
-            examples: Vec::new(),
+            tables: webhook.tables.values().map(table).collect(),
+            reply: webhook.reply,
+            examples: examples
+                .into_iter()
+                .map(|example| Example { line: example.referenced.line(), ..example.value })
+                .collect(),
         })
     }
 
@@ -126,6 +236,12 @@ impl Connector {
         &self.hub
     }
 
+    /// One line, for people; may be empty.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
     /// Whose webhook URL and secret they are.
     #[must_use]
     pub fn scope(&self) -> Scope {
@@ -138,16 +254,84 @@ impl Connector {
         &self.secret
     }
 
-    /// Whether the provider signs its requests.
+    /// The configuration keys that an instance cannot do without.
+    #[must_use]
+    pub fn required(&self) -> &[String] {
+        &self.required
+    }
+
+    /// Whether the provider proves itself: by a signature, or by a secret that it was told.
     #[must_use]
     pub fn verifies(&self) -> bool {
         !self.signatures.is_empty()
+    }
+
+    /// How the provider proves itself, in words: by each rule, in the order in which they are tried.
+    #[must_use]
+    pub fn proofs(&self) -> Vec<String> {
+        let proof = |rule: &Rule| match rule {
+            Rule::Signature(rule) => format!("signature in {}", rule.header),
+            Rule::Token(TokenPlace::Header(name)) => format!("secret in {name}"),
+            Rule::Token(TokenPlace::Query(name)) => format!("secret in the URL ({name})"),
+            Rule::Token(TokenPlace::Field(name)) => format!("secret in the body ({name})"),
+        };
+        let mut proofs: Vec<String> = self.signatures.iter().map(proof).collect();
+        proofs.dedup();
+        proofs
     }
 
     /// Whether a body names the customer's account.
     #[must_use]
     pub fn routes_by_account(&self) -> bool {
         self.account.is_some()
+    }
+
+    /// What counts of a provider account's id: two ids with the same key are the same account.
+    #[must_use]
+    pub fn account_key<'a>(&self, account: &'a str) -> &'a str {
+        let characters = self.account.as_ref().map_or(usize::MAX, |account| account.characters);
+        account.char_indices().nth(characters).map_or(account, |(end, _)| &account[..end])
+    }
+
+    /// Whether a body of another account than the instance's is refused, because nothing else would tell that it is not
+    /// the instance's customer who sent it.
+    #[must_use]
+    pub fn account_must_match(&self) -> bool {
+        self.account.as_ref().is_some_and(|account| account.must_match)
+    }
+
+    /// Whether a request that names no account is a test of whether signatures are checked.
+    #[must_use]
+    pub fn verifies_without_account(&self) -> bool {
+        self.verify_without_account
+    }
+
+    /// Whether the provider hands over the secret in a handshake.
+    #[must_use]
+    pub fn keeps_handshake(&self) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.keep)
+    }
+
+    /// Whether a webhook says only that something changed, and what must be asked for.
+    #[must_use]
+    pub fn signals(&self) -> bool {
+        self.mapping.is_none()
+    }
+
+    /// Whether requests of `method` may hold events, handshakes apart.
+    #[must_use]
+    pub fn takes(&self, method: &str) -> bool {
+        match method {
+            "POST" => true,
+            "GET" => self.bodies.formats.contains(&Format::Query),
+            _ => false,
+        }
+    }
+
+    /// What is answered to what is taken; `None`: an empty JSON object.
+    #[must_use]
+    pub fn reply(&self) -> Option<&Reply> {
+        self.reply.as_ref()
     }
 
     /// Whether what a request means depends on the instance's configuration: normalise once per instance then, else
@@ -157,41 +341,78 @@ impl Connector {
         self.uses.config
     }
 
-    /// Recorded requests and what they mean; empty for a definition that is not built in.
+    /// Recorded requests and what they mean.
     #[must_use]
     pub fn examples(&self) -> &[Example] {
         &self.examples
     }
 
-    /// Reads the body.
+    /// Why `secret` can never verify anything.
+    ///
+    /// # Errors
+    /// What it is instead of a secret, in words that do not repeat it.
+    pub fn check_secret(&self, secret: &str) -> Result<(), &'static str> {
+        signature::check_secret(&self.signatures, secret)
+    }
+
+    /// What a request is answered at once, before anybody is asked for: first to be called without a body that is read,
+    /// then with it.
+    #[must_use]
+    pub fn handshake(&self, request: &Request<'_>, parsed: Option<&Parsed>) -> Option<Handshake> {
+        handshake::find(&self.handshakes, request, parsed)
+    }
+
+    /// Reads the body, or of a GET the query.
     ///
     /// # Errors
     /// [`Malformed`].
     pub fn parse(&self, request: &Request<'_>) -> Result<Parsed, Malformed> {
-        let body: Val = serde_json::from_slice(request.body)
-            .map_err(|error| Malformed::NotJson { line: error.line(), column: error.column() })?;
-        let entries = match body {
-            Val::Arr(entries) if entries.len() > Self::MAX_ENTRIES => return Err(Malformed::TooManyEntries),
-            Val::Arr(entries) => std::sync::Arc::try_unwrap(entries).unwrap_or_else(|shared| (*shared).clone()),
-            Val::Obj(_) => vec![body],
-            _ => return Err(Malformed::NotAContainer),
-        };
-        Ok(Parsed { entries, accounts: OnceLock::new() })
+        let reading::Read { body, entries, json } = self.bodies.read(request)?;
+        let reads_headers = self.uses.headers || self.account.as_ref().is_some_and(|account| account.headers);
+        let headers = if reads_headers { named(&self.headers, request.headers) } else { Val::Null };
+        Ok(Parsed { body, entries, headers, json, accounts: OnceLock::new() })
+    }
+
+    /// What an instance is shown of the body, as JSON: the entries at `places` (all of them, if `None`), secrets left out.
+    /// `body` is what was parsed. Borrowed where that is all of it, as it came.
+    #[must_use]
+    pub fn shown<'b>(&self, parsed: &'b Parsed, body: &'b [u8], places: Option<&[usize]>) -> Cow<'b, [u8]> {
+        self.bodies.shown(parsed.json.as_deref().unwrap_or(body), places)
     }
 
     /// The distinct accounts that the body names, in order: what its sender claims, before it is verified.
     #[must_use]
     pub fn accounts<'p>(&self, parsed: &'p Parsed) -> Vec<&'p str> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         self.entry_accounts(parsed).iter().filter_map(|a| a.as_deref()).filter(|a| seen.insert(*a)).collect()
     }
 
-    /// Whether the provider sent `request`: one of `secrets` signed its raw bytes. `now` is our clock.
+    /// The account that each entry names.
+    #[must_use]
+    pub fn entry_accounts<'p>(&self, parsed: &'p Parsed) -> &'p [Option<String>] {
+        let account = |entry: &Val| {
+            let account = self.account.as_ref()?;
+            let output = account.program.run(Vars::new([parsed.headers.clone()]), entry.clone()).next()?;
+            let mut name = row::name(&output.ok()?)?;
+            name.truncate(self.account_key(&name).len());
+            Some(name)
+        };
+        parsed.accounts.get_or_init(|| parsed.entries.iter().map(account).collect())
+    }
+
+    /// Whether the provider sent `request`: one of `secrets` signed its raw bytes, or stands where it is to stand (in a field
+    /// of the body only if that is `parsed`). `now` is our clock.
     ///
     /// # Errors
     /// [`VerifyError`]; without a secret always.
-    pub fn verify(&self, request: &Request<'_>, secrets: &[&str], now: Timestamp) -> Result<Verified, VerifyError> {
-        signature::verify(&self.signatures, request, secrets, now)
+    pub fn verify(
+        &self,
+        request: &Request<'_>,
+        parsed: Option<&Parsed>,
+        secrets: &[&str],
+        now: Timestamp,
+    ) -> Result<Verified, VerifyError> {
+        signature::verify(&self.signatures, request, parsed, secrets, now)
     }
 
     /// What the request tells, or the beginning of it where that is [too much](Normalised::too_many). `configuration` is
@@ -203,12 +424,13 @@ impl Connector {
         parsed: &Parsed,
         configuration: &BTreeMap<String, String>,
     ) -> Normalised {
-        let fields = configuration.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let Some(mapping) = &self.mapping else { return Normalised::default() };
+        let fields = configuration.iter().map(|(k, v)| (k.as_str(), text(v)));
         let config = if self.uses.config { object(fields) } else { Val::Null };
-        let delivery = self.uses.delivery.then(|| signature::delivery(&self.signatures, request.headers)).flatten();
+        let delivery = self.uses.delivery.then(|| signature::delivery(&self.signatures, request)).flatten();
         let delivery = delivery.map_or(Val::Null, text);
         let variables = |index| {
-            let own = [delivery.clone(), config.clone(), Val::from(index)];
+            let own = [delivery.clone(), config.clone(), Val::from(index), parsed.headers.clone()];
             Vars::new(own.into_iter().chain(self.tables.iter().cloned()))
         };
         let shared = variables(0_usize);
@@ -217,7 +439,7 @@ impl Connector {
         for (index, (entry, account)) in parsed.entries.iter().zip(self.entry_accounts(parsed)).enumerate() {
             let variables = if self.uses.index { variables(index) } else { shared.clone() };
             // The mapping makes its rows one by one, as they are asked for.
-            for row in self.mapping.run(variables, entry.clone()) {
+            for row in mapping.run(variables, entry.clone()) {
                 if result.changes.len() + result.skipped.len() == Self::MAX_CHANGES {
                     result.too_many = true;
                     return result;
@@ -234,22 +456,51 @@ impl Connector {
         result
     }
 
-    /// The headers that the provider would send with `outgoing`: what the demo, the tests and the benches send. Signed
-    /// by the definition's first rule.
+    /// The headers that the provider would send with `outgoing`: what the demo, the tests and the benches send. Made by
+    /// the definition's first rule; a token in the URL is [`Self::url_with_secret`]'s to add.
     ///
     /// # Errors
     /// [`SignError`].
     pub fn sign(&self, secret: &str, outgoing: &Outgoing<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, SignError> {
-        signature::sign(self.signatures.first().ok_or(SignError::Unsigned)?, secret, outgoing)
+        match self.signatures.first().ok_or(SignError::Unsigned)? {
+            Rule::Signature(rule) => signature::sign(rule, secret, outgoing),
+            Rule::Token(TokenPlace::Header(name)) => {
+                Ok(vec![(name.clone(), HeaderValue::from_str(secret).map_err(|_| SignError::Secret)?)])
+            }
+            Rule::Token(TokenPlace::Query(_) | TokenPlace::Field(_)) => Ok(Vec::new()),
+        }
     }
 
-    fn entry_accounts<'p>(&self, parsed: &'p Parsed) -> &'p [Option<String>] {
-        let account = |entry: &Val| {
-            let output = self.account.as_ref()?.run(Vars::default(), entry.clone()).next()?;
-            row::name(&output.ok()?)
-        };
-        parsed.accounts.get_or_init(|| parsed.entries.iter().map(account).collect())
+    /// The header of a delivery's id, where [`Self::sign`] makes one.
+    pub(crate) fn id_header(&self) -> Option<&HeaderName> {
+        match self.signatures.first()? {
+            Rule::Signature(rule) => rule.id.as_ref(),
+            Rule::Token(_) => None,
+        }
     }
+
+    /// `url` as the provider is to be told it: with the secret in it, where that is how the provider proves itself.
+    #[must_use]
+    pub fn url_with_secret<'u>(&self, url: &'u str, secret: &str) -> Cow<'u, str> {
+        let Some(Rule::Token(TokenPlace::Query(name))) = self.signatures.first() else { return Cow::Borrowed(url) };
+        let token: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let join = if url.contains('?') { '&' } else { '?' };
+        Cow::Owned(format!("{url}{join}{name}={token}"))
+    }
+}
+
+/// The parameters of a query that hold secrets.
+fn tokens(rules: &[Spanned<RuleText>]) -> Vec<String> {
+    rules.iter().filter_map(|rule| rule.value.token_parameter().map(str::to_owned)).collect()
+}
+
+/// The `wanted` of the headers, by lower-case name; one that comes twice is nobody's word, and left out.
+fn named(wanted: &[HeaderName], headers: &HeaderMap) -> Val {
+    let only = |name: &HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
+    };
+    object(wanted.iter().filter_map(|name| Some((name.as_str(), text(only(name)?)))))
 }
 
 /// Compiles a program of the definition `text`. A block scalar's first line is the one after its `|`.
@@ -264,8 +515,12 @@ fn text(text: &str) -> Val {
     Val::utf8_str(text.as_bytes().to_vec())
 }
 
-fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Val {
-    Val::obj(fields.map(|(key, value)| (text(key), text(value))).collect::<Map>())
+fn object<'a>(fields: impl Iterator<Item = (&'a str, Val)>) -> Val {
+    Val::obj(fields.map(|(key, value)| (text(key), value)).collect::<Map>())
+}
+
+fn table(table: &BTreeMap<String, serde_json::Value>) -> Val {
+    object(table.iter().map(|(key, value)| (key.as_str(), reading::value(value))))
 }
 
 #[cfg(test)]
@@ -281,8 +536,9 @@ mod tests {
             ids.join(",")
         );
         let entry: Val = serde_json::from_str(&entry).unwrap();
-        let variables = [Val::Null, Val::Null, Val::Null].into_iter().chain(hubspot.tables.iter().cloned());
-        let rows: Vec<_> = hubspot.mapping.run(Vars::new(variables), entry).map(Result::unwrap).collect();
+        let variables = [Val::Null, Val::Null, Val::Null, Val::Null].into_iter().chain(hubspot.tables.iter().cloned());
+        let rows: Vec<_> =
+            hubspot.mapping.as_ref().unwrap().run(Vars::new(variables), entry).map(Result::unwrap).collect();
         let mut addresses = rows.iter().map(|row| match row {
             Val::Arr(row) => match &row[4] {
                 Val::Arr(occurrence) => std::sync::Arc::as_ptr(occurrence),

@@ -7,13 +7,15 @@
 //! *Flow* of one webhook:
 //!
 //! ```text
-//! Request ─▶ parse ─▶ Parsed ─▶ accounts ─▶ (the caller finds instances and their secrets) ─▶ verify ─▶ normalise ─▶ Change…
+//! Request ─▶ handshake? ─▶ parse ─▶ Parsed ─▶ accounts ─▶ (the caller finds instances and their secrets) ─▶ verify
+//!         ─▶ normalise ─▶ Change…
+//!         ─▶ shown ─▶ what each instance may see of the body
 //! ```
 //!
 //! What [`Connector::parse`] and [`Connector::accounts`] say is the claim of whoever sent the request; only
 //! [`Connector::verify`], over the bytes as they came, makes it the provider's.
 //!
-//! *Failure:* a body that is not JSON is [`Malformed`]; a signature that is absent, late or wrong is a [`VerifyError`]
+//! *Failure:* a body that cannot be read is [`Malformed`]; a signature that is absent, late or wrong is a [`VerifyError`]
 //! whose variant tells the operator which, and never holds the secret or the expected value; a request that tells more than
 //! [`Connector::MAX_CHANGES`] is read no further and [says so](Normalised::too_many); one entry of a body that
 //! the mapping cannot read becomes a [`Skipped`] beside its neighbours' changes, never a failure of the batch.
@@ -23,24 +25,26 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod body;
 mod catalogue;
 mod connector;
 pub mod definition;
 mod example;
+mod handshake;
 mod message;
 mod program;
+mod reading;
 mod row;
-mod select;
 mod signature;
 
 use events::{EventType, Timestamp};
 
 pub use catalogue::{Catalogue, catalogue};
 pub use connector::{Connector, Normalised, Parsed};
-pub use definition::{DefinitionError, Scope};
+pub use definition::{DefinitionError, Reply, Scope};
 pub use example::{Example, ExpectedChange};
+pub use handshake::Handshake;
 pub use row::{SkipReason, Skipped};
-pub use select::select;
 pub use signature::{Outgoing, SignError, Verified, VerifyError};
 
 /// A provider's request, as it came.
@@ -60,8 +64,8 @@ pub struct Request<'a> {
 /// One change that a request tells of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// The place in the body of the entry that tells of it, from 0; several changes may come of one. What [`select()`]
-    /// takes.
+    /// The place in the body of the entry that tells of it, from 0; several changes may come of one. What
+    /// [`Connector::shown`] takes.
     pub entry: usize,
     /// The provider's id of the customer's account, where the entry names it. `None` (the entry names none, or none that
     /// can be read) concerns whichever instances the request reached by path or header.
@@ -80,10 +84,10 @@ pub struct Change {
     pub occurrence: Option<[u8; 32]>,
 }
 
-/// Why a request's body cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a request's body cannot be read. Nothing of the body is in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Not one JSON value, or nested deeper than 128 levels.
+    /// Not one JSON value.
     #[error("the body is not JSON (line {line}, column {column})")]
     NotJson {
         /// Where reading stopped, from 1.
@@ -91,6 +95,23 @@ pub enum Malformed {
         /// Where reading stopped, from 1.
         column: usize,
     },
+    /// JSON, and nested too deep to be anybody's data.
+    #[error("the body is nested deeper than 128 levels (line {line}, column {column})")]
+    TooDeep {
+        /// Where reading stopped, from 1.
+        line: usize,
+        /// Where reading stopped, from 1.
+        column: usize,
+    },
+    /// Not the XML that the definition expects.
+    #[error("the body is not the XML that is expected: {0}")]
+    NotXml(String),
+    /// Not a form, or a query that cannot be read.
+    #[error("the fields cannot be read: {0}")]
+    NotAForm(String),
+    /// A form without the field that holds the JSON.
+    #[error("the form has no single field {0}, which is to hold the JSON")]
+    NoPayload(String),
     /// JSON, but neither an object nor an array.
     #[error("the body is neither an object nor an array")]
     NotAContainer,

@@ -49,6 +49,10 @@ const LAST_MS: i64 = 253_402_300_799_999;
 /// number. Ids are tens of bytes; 2,048 is the most of a DynamoDB key.
 const MAX_NAME_BYTES: usize = 1_024;
 
+/// Longest text that may be a date: twice the longest form, with nanoseconds and offset. Each row's is looked at, and rows
+/// may share one that is as long as the body.
+const MAX_DATE_BYTES: usize = 64;
+
 /// The digests of occurrences. Rows made of one entry share its occurrence, which may be long (a merge's lists every id):
 /// it is hashed once, not once for each of them.
 #[derive(Default)]
@@ -95,7 +99,7 @@ pub(crate) fn read(
     })
 }
 
-fn text(value: &Val) -> Option<&str> {
+pub(crate) fn text(value: &Val) -> Option<&str> {
     match value {
         Val::TStr(bytes) => std::str::from_utf8(bytes).ok(),
         _ => None,
@@ -112,12 +116,15 @@ pub(crate) fn name(value: &Val) -> Option<String> {
     }
 }
 
-/// Milliseconds since 1970, or an RFC 3339 text. A date that cannot be read, or lies outside 1970 to 9999, is left out:
-/// the change itself is worth telling.
+/// Milliseconds since 1970, or an RFC 3339 text, whose offset may lack its colon or be absent: then it is UTC. A date that
+/// cannot be read, or lies outside 1970 to 9999, is left out: the change itself is worth telling.
 fn date(value: &Val) -> Option<Timestamp> {
     let date = match value {
         Val::Num(Num::Int(millis)) => Timestamp::from_millis(i64::try_from(*millis).ok()?),
-        _ => Timestamp::parse_rfc3339(text(value)?)?,
+        _ => {
+            let text = text(value).filter(|text| text.len() <= MAX_DATE_BYTES)?;
+            Timestamp::parse_rfc3339(text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}Z")))?
+        }
     };
     (0..=LAST_MS).contains(&date.as_millis()).then_some(date)
 }
@@ -213,6 +220,37 @@ mod tests {
         assert_eq!(change.date, Some(Timestamp::from_millis(1_757_539_885_179)));
         assert_eq!(change.event_type, EventType::Created);
         assert_eq!(change.occurrence, Some(digest(&[])));
+    }
+
+    #[test]
+    fn a_date_is_read_with_any_offset_or_none() {
+        let at = |text: &str| date(&Val::from(text.to_owned())).map(Timestamp::as_millis);
+        let utc = Some(1_444_056_139_000);
+        for (text, millis) in [
+            ("2015-10-05T14:42:19Z", utc),
+            ("2015-10-05T14:42:19", utc),
+            ("2015-10-05 14:42:19", utc),
+            ("2015-10-05T07:42:19-07:00", utc),
+            ("2015-10-05T07:42:19-0700", utc),
+            ("2015-10-05T14:42:19+0000", utc),
+            ("2015-10-05T14:42:19.000+0000", utc),
+            ("2015-10-05T14:42:19.000999999", utc),
+            ("2015-10-05T14:42:19.179851517-0000", Some(1_444_056_139_179)),
+            // A leap second is told as the one before it.
+            ("2016-12-31T23:59:60Z", Some(1_483_228_799_000)),
+            ("2015-10-05T14:42:61", None),
+            ("2015-10-05T25:00:00", None),
+            ("2015-02-30T00:00:00", None),
+            ("2015-10-05", None),
+            ("1969-12-31T23:59:59", None),
+            ("9999-12-31T23:59:59-2359", None),
+            ("10000-01-01T00:00:00", None),
+            ("2015-10-05T14:42:19ZZ", None),
+            ("", None),
+        ] {
+            assert_eq!(at(text), millis, "{text}");
+        }
+        assert_eq!(at(&format!("2015-10-05T14:42:19{}", " ".repeat(MAX_DATE_BYTES))), None);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! to the body can extend without the secret, but the extension holds a NUL, which no JSON does; the body is parsed
 //! before it is verified.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use events::Timestamp;
@@ -17,9 +19,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::Request;
-use crate::definition::{Encoding, Rule, Scheme, SecretEncoding, Stamp, Unit};
+use crate::definition::{Encoding, Rule, SecretEncoding, SignatureRule, Stamp, TokenPlace, Unit};
 use crate::message::{Values, hex_pair};
+use crate::{Parsed, Request};
 
 /// A request that the provider has signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,9 @@ pub enum VerifyError {
     /// There are secrets, none in the form that the provider writes them.
     #[error("the configured webhook secret is not in the provider's form")]
     UnusableSecret,
+    /// Nothing of what the provider proves itself with is there. What it might be.
+    #[error("the request is not signed: it has no {0}")]
+    Missing(String),
     /// A header that the check needs is not there.
     #[error("the header {0} is missing")]
     MissingHeader(HeaderName),
@@ -52,6 +57,9 @@ pub enum VerifyError {
     /// Another secret, or another body, URL or time.
     #[error("the signature does not match")]
     Mismatch,
+    /// The body is of another account than the instance's, and nothing but that would tell them apart.
+    #[error("the body is of another account than the instance's")]
+    OtherAccount,
 }
 
 /// Why a request cannot be signed.
@@ -86,16 +94,29 @@ pub struct Outgoing<'a> {
 pub(crate) fn verify(
     rules: &[Rule],
     request: &Request<'_>,
+    parsed: Option<&Parsed>,
     secrets: &[&str],
     now: Timestamp,
 ) -> Result<Verified, VerifyError> {
-    let rule = applying(rules, request.headers)?;
+    let rule = applying(rules, request)?;
     if secrets.iter().all(|s| s.is_empty()) {
         return Err(VerifyError::NoSecret);
     }
+    match rule {
+        Rule::Signature(rule) => verify_signature(rule, request, secrets, now),
+        Rule::Token(place) => verify_token(place, request, parsed, secrets),
+    }
+}
+
+fn verify_signature(
+    rule: &SignatureRule,
+    request: &Request<'_>,
+    secrets: &[&str],
+    now: Timestamp,
+) -> Result<Verified, VerifyError> {
     let given = signatures(rule, needed(request.headers, &rule.header)?)?;
     let timestamp = match &rule.timestamp {
-        Some(stamp) => fresh(stamp, needed(request.headers, &stamp.header)?, now)?,
+        Some(stamp) => fresh(rule, stamp, needed(request.headers, &stamp.header)?, now)?,
         None => "",
     };
     let id = match &rule.id {
@@ -115,22 +136,68 @@ pub(crate) fn verify(
     Err(if usable { VerifyError::Mismatch } else { VerifyError::UnusableSecret })
 }
 
+/// Every place where the token is to stand holds it; a request with no such place proves nothing.
+fn verify_token(
+    place: &TokenPlace,
+    request: &Request<'_>,
+    parsed: Option<&Parsed>,
+    secrets: &[&str],
+) -> Result<Verified, VerifyError> {
+    let given: Vec<Cow<'_, str>> = match place {
+        TokenPlace::Header(name) => vec![needed(request.headers, name)?.into()],
+        TokenPlace::Query(name) => {
+            let values: Vec<_> = parameters(request.url, name).collect();
+            // Twice, it would be a guess which of them counts.
+            if values.len() == 1 { values } else { return Err(VerifyError::Mismatch) }
+        }
+        TokenPlace::Field(name) => {
+            let entries = parsed.map(Parsed::entries).unwrap_or_default();
+            let fields: Option<Vec<_>> = entries.iter().map(|entry| entry_field(entry, name)).collect();
+            fields.filter(|fields| !fields.is_empty()).ok_or_else(|| absent_field(name))?
+        }
+    };
+    // In the same time whatever the difference is; only a secret's length can be told from it.
+    let is =
+        |secret: &str| !secret.is_empty() && given.iter().all(|text| text.as_bytes().ct_eq(secret.as_bytes()).into());
+    secrets.iter().position(|secret| is(secret)).map(|secret| Verified { secret }).ok_or(VerifyError::Mismatch)
+}
+
+fn entry_field<'p>(entry: &'p jaq_json::Val, name: &str) -> Option<Cow<'p, str>> {
+    crate::connector::field(entry, name).and_then(crate::row::text).map(Cow::Borrowed)
+}
+
+fn absent_field(name: &str) -> VerifyError {
+    VerifyError::Missing(format!("field {name} in every entry of the body"))
+}
+
+/// The values of a parameter of the URL's query, decoded.
+pub(crate) fn parameters<'u>(url: &'u str, name: &str) -> impl Iterator<Item = Cow<'u, str>> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value)
+}
+
 /// The delivery's id: from the header that the deciding rule's signature covers, for of another rule's id header anyone
 /// may make anything without breaking the signature. Without a signature the first id there is: only an instance that
 /// waives verification takes such a request.
-pub(crate) fn delivery<'h>(rules: &[Rule], headers: &'h HeaderMap) -> Option<&'h str> {
-    let named = |rule: &&Rule| rule.id.as_ref().is_some_and(|id| headers.contains_key(id));
-    let rule = applying(rules, headers).ok().or_else(|| rules.iter().find(named))?;
-    one(headers, rule.id.as_ref()?).ok().flatten()
+pub(crate) fn delivery<'h>(rules: &[Rule], request: &Request<'h>) -> Option<&'h str> {
+    let id = |rule: &Rule| match rule {
+        Rule::Signature(rule) => rule.id.clone(),
+        Rule::Token(_) => None,
+    };
+    let header = match applying(rules, request) {
+        Ok(rule) => id(rule)?,
+        Err(_) => rules.iter().filter_map(id).find(|header| request.headers.contains_key(header))?,
+    };
+    one(request.headers, &header).ok().flatten()
 }
 
 pub(crate) fn sign(
-    rule: &Rule,
+    rule: &SignatureRule,
     secret: &str,
     outgoing: &Outgoing<'_>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, SignError> {
     let key = keys(rule, secret).into_iter().next().ok_or(SignError::Secret)?;
-    let timestamp = rule.timestamp.as_ref().map(|stamp| stamp.unit.of(outgoing.at).to_string()).unwrap_or_default();
+    let timestamp = rule.timestamp.as_ref().map(|stamp| stamp.unit.text(outgoing.at)).unwrap_or_default();
     let values = Values {
         method: outgoing.method,
         url: outgoing.url,
@@ -140,11 +207,15 @@ pub(crate) fn sign(
     };
     let text = |text: &str| HeaderValue::from_str(text).map_err(|_| SignError::Id);
     let mut headers = Vec::with_capacity(3);
-    headers.push((rule.header.clone(), text(&format!("{}{}", rule.prefix, rule.encode(&rule.tag(&values, &key))))?));
+    let mut signature = format!("{}{}", rule.prefix, rule.encode(&rule.tag(&values, &key)));
+    if let Some(Stamp { prefix, .. }) = rule.timestamp.as_ref().filter(|stamp| !stamp.prefix.is_empty()) {
+        signature = format!("{prefix}{timestamp}{}{signature}", rule.separator.as_deref().unwrap_or_default());
+    }
+    headers.push((rule.header.clone(), text(&signature)?));
     if let Some(when) = &rule.when {
         headers.push((when.header.clone(), text(&when.is)?));
     }
-    if let Some(stamp) = &rule.timestamp {
+    if let Some(stamp) = rule.timestamp.as_ref().filter(|stamp| stamp.prefix.is_empty()) {
         headers.push((stamp.header.clone(), text(&timestamp)?));
     }
     if let Some(header) = &rule.id {
@@ -153,22 +224,66 @@ pub(crate) fn sign(
     Ok(headers)
 }
 
-/// The first rule whose header is there and whose condition holds.
-fn applying<'r>(rules: &'r [Rule], headers: &HeaderMap) -> Result<&'r Rule, VerifyError> {
+/// Why `secret` can never verify anything: it is not in the provider's form.
+pub(crate) fn check_secret(rules: &[Rule], secret: &str) -> Result<(), &'static str> {
+    if secret.trim().is_empty() {
+        return Err("a blank text");
+    }
+    let usable = |rule: &Rule| match rule {
+        Rule::Signature(rule) => !keys(rule, secret).is_empty(),
+        Rule::Token(_) => true,
+    };
+    if rules.is_empty() || rules.iter().any(usable) {
+        Ok(())
+    } else {
+        Err("a text that does not go on as base64 behind its prefix")
+    }
+}
+
+/// The first rule whose signature or token is there and whose condition holds. A token in the body is looked for last,
+/// since nothing in the request says beforehand whether it is there.
+fn applying<'r>(rules: &'r [Rule], request: &Request<'_>) -> Result<&'r Rule, VerifyError> {
+    let headers = request.headers;
     let mut nearly = None;
-    for rule in rules.iter().filter(|rule| headers.contains_key(&rule.header)) {
-        let Some(when) = &rule.when else { return Ok(rule) };
-        match one(headers, &when.header)? {
-            Some(value) if value.eq_ignore_ascii_case(&when.is) => return Ok(rule),
-            None if when.or_absent => return Ok(rule),
-            _ => nearly = Some(&when.header),
+    for rule in rules {
+        match rule {
+            Rule::Token(TokenPlace::Field(_)) => return Ok(rule),
+            Rule::Token(TokenPlace::Header(name)) if headers.contains_key(name) => return Ok(rule),
+            Rule::Token(TokenPlace::Query(name)) if parameters(request.url, name).next().is_some() => return Ok(rule),
+            Rule::Token(_) => {}
+            Rule::Signature(signature) if headers.contains_key(&signature.header) => {
+                let Some(when) = &signature.when else { return Ok(rule) };
+                match one(headers, &when.header)? {
+                    Some(value) if value.eq_ignore_ascii_case(&when.is) => return Ok(rule),
+                    None if when.or_absent => return Ok(rule),
+                    _ => nearly = Some(&when.header),
+                }
+            }
+            Rule::Signature(_) => {}
         }
     }
-    Err(match (nearly, rules.first()) {
-        (Some(header), _) => VerifyError::Malformed(header.clone()),
-        (None, Some(rule)) => VerifyError::MissingHeader(rule.header.clone()),
-        (None, None) => VerifyError::Unsigned,
+    Err(match nearly {
+        Some(header) => VerifyError::Malformed(header.clone()),
+        None if rules.is_empty() => VerifyError::Unsigned,
+        None => VerifyError::Missing(places(rules)),
     })
+}
+
+/// Where a signature may stand, for people.
+fn places(rules: &[Rule]) -> String {
+    let mut places: Vec<String> = Vec::new();
+    for rule in rules {
+        let place = match rule {
+            Rule::Signature(rule) => format!("header {}", rule.header),
+            Rule::Token(TokenPlace::Header(name)) => format!("header {name}"),
+            Rule::Token(TokenPlace::Query(name)) => format!("?{name}=… in its URL"),
+            Rule::Token(TokenPlace::Field(name)) => format!("field {name}"),
+        };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places.join(" or ")
 }
 
 /// A header's only value. Twice is refused: which of the two was signed would be a guess.
@@ -186,23 +301,39 @@ fn needed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h str, Veri
 }
 
 /// The signatures in a header's value, decoded. Of a list, items of another version are passed over.
-fn signatures(rule: &Rule, value: &str) -> Result<Vec<Vec<u8>>, VerifyError> {
+fn signatures(rule: &SignatureRule, value: &str) -> Result<Vec<Vec<u8>>, VerifyError> {
     let read = |item: &str| item.strip_prefix(rule.prefix.as_str()).and_then(|text| rule.decode(text));
     let read: Vec<_> = match &rule.separator {
-        Some(separator) => value.split(separator.as_str()).filter_map(read).collect(),
+        Some(separator) => value.split(separator.as_str()).map(str::trim).filter_map(read).take(SIGNATURES).collect(),
         None => read(value).into_iter().collect(),
     };
     if read.is_empty() { Err(VerifyError::Malformed(rule.header.clone())) } else { Ok(read) }
 }
 
-/// The time's text, once it is known to be a plain number within tolerance of `now`, either way.
-fn fresh<'t>(stamp: &Stamp, text: &'t str, now: Timestamp) -> Result<&'t str, VerifyError> {
+/// Most signatures read of one header: providers send two while a secret is being changed.
+const SIGNATURES: usize = 16;
+
+/// The time's text, once it is known to be a time within tolerance of `now`, either way.
+fn fresh<'t>(rule: &SignatureRule, stamp: &Stamp, value: &'t str, now: Timestamp) -> Result<&'t str, VerifyError> {
     let malformed = || VerifyError::Malformed(stamp.header.clone());
-    if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(malformed());
-    }
-    let sent: i64 = text.parse().map_err(|_| malformed())?;
-    let age = stamp.unit.of(now).saturating_sub(sent);
+    let text = if stamp.prefix.is_empty() {
+        value
+    } else {
+        let separator = rule.separator.as_deref().unwrap_or_default();
+        let mut times = value.split(separator).filter_map(|item| item.trim().strip_prefix(stamp.prefix.as_str()));
+        match (times.next(), times.next()) {
+            (Some(text), None) => text,
+            _ => return Err(malformed()),
+        }
+    };
+    let (sent, now) = match stamp.unit {
+        Unit::Rfc3339 => (Timestamp::parse_rfc3339(text).ok_or_else(malformed)?.as_seconds(), now.as_seconds()),
+        // Digits alone: what a number's parser takes beside them (a sign) nobody sends.
+        _ if !text.bytes().all(|b| b.is_ascii_digit()) => return Err(malformed()),
+        Unit::S => (text.parse().map_err(|_| malformed())?, now.as_seconds()),
+        Unit::Ms => (text.parse::<i64>().map_err(|_| malformed())?, now.as_millis()),
+    };
+    let age = now.saturating_sub(sent);
     if age > stamp.past || age < -stamp.future { Err(VerifyError::Stale(stamp.header.clone())) } else { Ok(text) }
 }
 
@@ -210,7 +341,7 @@ fn fresh<'t>(stamp: &Stamp, text: &'t str, now: Timestamp) -> Result<&'t str, Ve
 ///
 /// A base64 secret whose prefix was left off cannot be told from a plain one, so both readings are tried. Either holds
 /// nothing but the secret, so neither lets anyone else in.
-fn keys(rule: &Rule, secret: &str) -> Vec<Vec<u8>> {
+fn keys(rule: &SignatureRule, secret: &str) -> Vec<Vec<u8>> {
     let decoded = |text: &str| STANDARD.decode(text).ok();
     let mut keys: Vec<Vec<u8>> = match rule.secret.encoding {
         SecretEncoding::Utf8 => vec![secret.into()],
@@ -223,7 +354,7 @@ fn keys(rule: &Rule, secret: &str) -> Vec<Vec<u8>> {
     keys
 }
 
-impl Rule {
+impl SignatureRule {
     fn mac(&self, values: &Values<'_>, key: &[u8]) -> Hmac<Sha256> {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { unreachable!("HMAC takes a key of any length") };
         self.message.feed(values, key, &self.unescape, |piece| mac.update(piece));
@@ -237,10 +368,7 @@ impl Rule {
     }
 
     fn tag(&self, values: &Values<'_>, key: &[u8]) -> [u8; 32] {
-        match self.scheme {
-            Scheme::HmacSha256 => self.mac(values, key).finalize().into_bytes().into(),
-            Scheme::Sha256 => self.hash(values, key),
-        }
+        if self.plain_hash { self.hash(values, key) } else { self.mac(values, key).finalize().into_bytes().into() }
     }
 
     /// Whether one of `given` is the signature; each comparison takes constant time.
@@ -266,11 +394,12 @@ impl Rule {
 }
 
 impl Unit {
-    /// `time` counted in this unit, rounded down.
-    fn of(self, time: Timestamp) -> i64 {
+    /// `time` as the provider writes it, rounded down.
+    fn text(self, time: Timestamp) -> String {
         match self {
-            Self::S => time.as_seconds(),
-            Self::Ms => time.as_millis(),
+            Self::S => time.as_seconds().to_string(),
+            Self::Ms => time.as_millis().to_string(),
+            Self::Rfc3339 => time.iso_seconds(),
         }
     }
 }

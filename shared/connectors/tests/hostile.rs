@@ -9,7 +9,19 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pollhook_connectors::{Connector, Malformed, Normalised, Request, SkipReason, catalogue};
 use proptest::prelude::*;
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 20] = [
+    "content-type",
+    "intuit-signature",
+    "stripe-signature",
+    "x-dropbox-signature",
+    "x-github-delivery",
+    "x-github-event",
+    "x-hook-secret",
+    "x-hook-signature",
+    "x-hub-signature-256",
+    "x-shopify-shop-domain",
+    "x-shopify-topic",
+    "x-zendesk-webhook-signature",
     "x-hubspot-signature",
     "x-hubspot-signature-version",
     "x-hubspot-signature-v3",
@@ -38,12 +50,22 @@ fn parse(body: &[u8]) -> Result<usize, Malformed> {
 
 /// Sends one request through everything, for every connector.
 fn run(url: &str, headers: &HeaderMap, body: &[u8], now: i64) {
-    let request = Request { method: "POST", url, headers, body };
-    for key in catalogue().keys() {
+    let secrets = ["secret", "whsec_c2VjcmV0"];
+    let now = Timestamp::from_millis(now);
+    let requests = ["POST", "GET"].map(|method| Request { method, url, headers, body });
+    for (key, request) in catalogue().keys().flat_map(|key| requests.map(|request| (key, request))) {
         let connector = catalogue().get(key).unwrap();
-        let _ = connector.verify(&request, &["secret", "whsec_c2VjcmV0"], Timestamp::from_millis(now));
+        let _ = connector.handshake(&request, None);
+        let _ = connector.verify(&request, None, &secrets, now);
         if let Ok(parsed) = connector.parse(&request) {
+            let _ = connector.handshake(&request, Some(&parsed));
+            let _ = connector.verify(&request, Some(&parsed), &secrets, now);
             let _ = connector.accounts(&parsed);
+            assert_eq!(parsed.at("data.id").len(), parsed.len());
+            for places in [None, Some(&[][..]), Some(&[0][..])].into_iter().take(1 + 2 * parsed.len().min(1)) {
+                let shown = connector.shown(&parsed, body, places);
+                assert!(serde_json::from_slice::<&serde_json::value::RawValue>(&shown).is_ok(), "{key}");
+            }
             let paths = ["objectType", "objectId", "eventType", "date"].map(|k| format!("event.mapping.{k}"));
             for path in ["", ".", "type", "data.0.id"] {
                 let configuration = paths.iter().map(|key| (key.clone(), path.into())).collect();
@@ -57,11 +79,11 @@ fn run(url: &str, headers: &HeaderMap, body: &[u8], now: i64) {
 #[test]
 fn a_body_nested_without_end_is_malformed_and_costs_no_stack() {
     for opening in ["[", r#"{"a":"#, r#"[{"portalId":"#] {
-        assert!(matches!(parse(opening.repeat(100_000).as_bytes()), Err(Malformed::NotJson { .. })));
+        assert!(matches!(parse(opening.repeat(100_000).as_bytes()), Err(Malformed::TooDeep { .. })));
     }
     assert!(matches!(
         parse(format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)).as_bytes()),
-        Err(Malformed::NotJson { .. })
+        Err(Malformed::TooDeep { .. })
     ));
 }
 
@@ -247,6 +269,14 @@ fn a_definition_with_a_mistake_is_refused_by_the_line_it_is_in() {
         ),
         ("elif $verb", "elif fromjson", "elif $verb", "fromjson"),
         ("secret: [webhook.secret, oauth.api.secret]", "secret: []", "", "secret"),
+        ("key: hubspot", "key: Hub/Spot", "key: hubspot", "a to z"),
+        ("      encoding: hex\n", "", "- header: x-hubspot-signature\n", "encoding"),
+        ("scheme: sha256", "scheme: token", "- header: x-hubspot-signature\n", "token"),
+        ("- header: x-hubspot-signature\n", "- query: sig\n", "- header: x-hubspot-signature\n", "header"),
+        ("  scope: app", "  formats: [xml]\n  scope: app", "", "xml"),
+        ("  scope: app", "  signal: true\n  scope: app", "", "signal"),
+        ("  scope: app", "  entries: a..b\n  scope: app", "scope: app", "entries"),
+        ("  scope: app", "  handshakes: [{ method: GET }]\n  scope: app", "scope: app", "echoes"),
     ] {
         assert!(good.contains(needle), "{needle}");
         let error = Connector::from_yaml(&good.replacen(needle, instead, 1)).unwrap_err();
@@ -265,7 +295,7 @@ fn programs_reach_neither_clock_nor_environment_nor_files_and_cannot_end_the_pro
         "now",
         "env",
         "$ENV",
-        "$headers",
+        "$header",
         "input",
         "inputs",
         "debug",

@@ -15,6 +15,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Vector {
     id: String,
+    connector: String,
     scheme: String,
     header: String,
     secret: String,
@@ -59,41 +60,57 @@ fn headers<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a str)>) -> H
 
 fn hubspot(headers: &HeaderMap, body: &[u8], now: i64) -> Result<Verified, VerifyError> {
     let request = Request { method: "POST", url: URL, headers, body };
-    connector("hubspot").verify(&request, &[SECRET], Timestamp::from_millis(now))
+    connector("hubspot").verify(&request, None, &[SECRET], Timestamp::from_millis(now))
 }
 
 #[test]
 fn published_vectors_are_accepted_and_negative_ones_refused() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
-    assert_eq!(vectors.len(), 13);
+    assert_eq!(vectors.len(), 31);
     for vector in vectors {
+        let connector = connector(&vector.connector);
         let mut headers = headers([(&vector.header.parse().unwrap(), vector.expected.as_str())]);
         let mut add = |name: &str, value: &str| {
             headers.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         };
-        let family = vector.header.split('-').next().unwrap();
-        let now = match (vector.scheme.as_str(), vector.timestamp.as_deref()) {
-            ("standard-webhooks", Some(timestamp)) => {
+        let seconds = |text: &str| Timestamp::from_seconds(text.parse().unwrap());
+        let timestamp = vector.timestamp.as_deref().unwrap_or_default();
+        let now = match vector.scheme.as_str() {
+            "standard-webhooks" => {
+                let family = vector.header.split('-').next().unwrap();
                 add(&format!("{family}-timestamp"), timestamp);
                 add(&format!("{family}-id"), vector.msg_id.as_deref().unwrap());
-                Timestamp::from_seconds(timestamp.parse().unwrap())
+                seconds(timestamp)
             }
-            (_, Some(timestamp)) => {
+            "hubspot-v1" | "hubspot-v2" => {
+                add("x-hubspot-signature-version", vector.scheme.strip_prefix("hubspot-").unwrap());
+                Timestamp::from_millis(0)
+            }
+            "hubspot-v3" => {
                 add("x-hubspot-request-timestamp", timestamp);
                 Timestamp::from_millis(timestamp.parse().unwrap())
             }
-            (scheme, None) => {
-                add("x-hubspot-signature-version", scheme.strip_prefix("hubspot-").unwrap());
-                Timestamp::from_millis(0)
+            "stripe" => {
+                add("stripe-signature", &format!("t={timestamp},v1={}", vector.expected));
+                seconds(timestamp)
             }
+            "slack-v0" => {
+                add("x-slack-request-timestamp", timestamp);
+                seconds(timestamp)
+            }
+            "zendesk" => {
+                add("x-zendesk-webhook-signature-timestamp", timestamp);
+                Timestamp::parse_rfc3339(timestamp).unwrap()
+            }
+            _ => Timestamp::from_millis(0),
         };
-        let connector = connector(if vector.scheme == "standard-webhooks" { "standard" } else { "hubspot" });
         let request =
             Request { method: &vector.method, url: &vector.uri, headers: &headers, body: vector.body.as_bytes() };
-        let answer = connector.verify(&request, &[&vector.secret], now);
+        let answer = connector.verify(&request, None, &[&vector.secret], now);
         let expected =
             if vector.id.ends_with("-NEGATIVE") { Err(VerifyError::Mismatch) } else { Ok(Verified { secret: 0 }) };
         assert_eq!(answer, expected, "{}", vector.id);
+        assert_eq!(connector.verify(&request, None, &["another"], now), Err(VerifyError::Mismatch), "{}", vector.id);
         let outgoing = Outgoing {
             method: &vector.method,
             url: &vector.uri,
@@ -101,9 +118,13 @@ fn published_vectors_are_accepted_and_negative_ones_refused() {
             id: vector.msg_id.as_deref().unwrap_or_default(),
             at: now,
         };
-        if vector.timestamp.is_some() && expected.is_ok() {
-            let made = connector.sign(&vector.secret, &outgoing).unwrap();
-            assert_eq!(made[0].1, vector.expected.as_str(), "{}", vector.id);
+        // What we sign is what they sign, but for HubSpot's older versions and Svix's names, whose rules come second.
+        let first = !vector.scheme.starts_with("hubspot-v1") && vector.scheme != "hubspot-v2" && expected.is_ok();
+        if first {
+            let made: HeaderMap = connector.sign(&vector.secret, &outgoing).unwrap().into_iter().collect();
+            let name = vector.header.replace("svix-", "webhook-").to_lowercase();
+            let theirs = headers.get(&name).or(headers.get("svix-signature")).unwrap();
+            assert_eq!(made[&name], theirs, "{}", vector.id);
         }
     }
 }
@@ -112,7 +133,7 @@ fn published_vectors_are_accepted_and_negative_ones_refused() {
 fn without_a_secret_nothing_is_accepted() {
     let headers = headers([(&V3, SIGNED), (&TIME, "1693657560000")]);
     let request = Request { method: "POST", url: URL, headers: &headers, body: BODY };
-    let verify = |secrets: &[&str]| connector("hubspot").verify(&request, secrets, Timestamp::from_millis(SENT));
+    let verify = |secrets: &[&str]| connector("hubspot").verify(&request, None, secrets, Timestamp::from_millis(SENT));
     assert_eq!(verify(&[]), Err(VerifyError::NoSecret));
     assert_eq!(verify(&["", ""]), Err(VerifyError::NoSecret));
     assert_eq!(verify(&["", "old", SECRET]), Ok(Verified { secret: 2 }));
@@ -162,7 +183,10 @@ fn an_older_signature_without_a_version_is_v1_and_with_an_unknown_one_none() {
 
 #[test]
 fn headers_that_are_absent_doubled_or_not_ascii_are_told_apart() {
-    assert_eq!(hubspot(&HeaderMap::new(), BODY, SENT), Err(VerifyError::MissingHeader(V3)));
+    assert_eq!(
+        hubspot(&HeaderMap::new(), BODY, SENT),
+        Err(VerifyError::Missing("header x-hubspot-signature-v3 or header x-hubspot-signature".into()))
+    );
     assert_eq!(hubspot(&headers([(&V3, SIGNED)]), BODY, SENT), Err(VerifyError::MissingHeader(TIME)));
     for name in [V3, TIME] {
         let mut doubled = headers([(&V3, SIGNED), (&TIME, "1693657560000")]);
@@ -217,7 +241,7 @@ fn a_standard_signature_may_be_one_of_several_and_of_either_reading_of_a_bare_se
         key.sign(secret, &outgoing).unwrap().into_iter().collect::<HeaderMap>()
     };
     let check = |headers: &HeaderMap, secret: &str, now| {
-        key.verify(&Request { method: "POST", url: URL, headers, body }, &[secret], now)
+        key.verify(&Request { method: "POST", url: URL, headers, body }, None, &[secret], now)
     };
     let signature = HeaderName::from_static("webhook-signature");
     let mut headers = signed("whsec_c2VjcmV0");
@@ -261,7 +285,7 @@ fn a_delivery_is_known_by_the_id_that_is_signed_and_by_no_other() {
         let request = Request { method: "POST", url: URL, headers, body };
         let parsed = standard.parse(&request).unwrap();
         let occurrence = standard.normalise(&request, &parsed, &BTreeMap::new()).changes[0].occurrence;
-        (standard.verify(&request, &["whsec_c2VjcmV0"], at).is_ok(), occurrence)
+        (standard.verify(&request, None, &["whsec_c2VjcmV0"], at).is_ok(), occurrence)
     };
     let with = |headers: &HeaderMap, name: &'static str, value: &str| {
         let mut headers = headers.clone();
@@ -291,7 +315,7 @@ fn what_a_receiver_of_ours_checks_is_what_we_send() {
         let names = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(HeaderName::from_static);
         let headers = headers([(&names[0], "m"), (&names[1], "1700000000"), (&names[2], ours.as_str())]);
         let request = Request { method: "POST", url: URL, headers: &headers, body: b"{}" };
-        assert!(connector("standard").verify(&request, &[secret], at).is_ok(), "{secret}");
+        assert!(connector("standard").verify(&request, None, &[secret], at).is_ok(), "{secret}");
     }
 }
 
@@ -313,7 +337,7 @@ proptest! {
         let outgoing = Outgoing { method: "POST", url: URL, body: &body, id: "m", at: now };
         let headers: HeaderMap = connector(key).sign(SECRET, &outgoing).unwrap().into_iter().collect();
         let verify = |method: &str, url: &str, body: &[u8]| {
-            connector(key).verify(&Request { method, url, headers: &headers, body }, &[SECRET], now)
+            connector(key).verify(&Request { method, url, headers: &headers, body }, None, &[SECRET], now)
         };
         prop_assert!(verify("POST", URL, &body).is_ok());
         let mut changed = body.clone();

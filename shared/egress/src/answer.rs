@@ -6,6 +6,8 @@ use events::Timestamp;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue};
 
+use crate::certificate::Certificate;
+
 /// How much of a body is kept, in bytes: enough to recognise an error page by, too little to read a stranger's
 /// internal document with.
 pub const BODY_START_BYTES: usize = 1024;
@@ -17,10 +19,13 @@ pub struct Answer {
     pub status: u16,
     /// When the receiver wants to be asked again, if it says so legibly. Not bounded: a month is possible.
     pub retry_after: Option<RetryAfter>,
-    /// At most [`BODY_START_BYTES`] of the body, with what is not UTF-8 and what could garble a log replaced.
+    /// At most [`BODY_START_BYTES`] of the body, with what is not UTF-8, what could garble a log and the request's own
+    /// sensitive headers replaced.
     pub body_start: String,
     /// From the call to the status.
     pub latency: Duration,
+    /// The server's certificate, where the answer came over TLS.
+    pub certificate: Option<Certificate>,
 }
 
 /// The two forms of `Retry-After` (RFC 9110, section 10.2.3).

@@ -7,9 +7,12 @@ use http::header::{
     UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue, Method};
+use reqwest::tls::TlsInfo;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::{Answer, BODY_START_BYTES, RetryAfter, excerpt};
+use crate::certificate::Certificate;
+use crate::confidential::Confidential;
 use crate::failure::{Failure, Stage, classify};
 use crate::limits::{InvalidLimits, Limits};
 use crate::policy::{Policy, Route};
@@ -99,6 +102,8 @@ fn build(limits: &Limits, resolver: Resolver) -> Result<reqwest::Client, Failure
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .tls_version_min(reqwest::tls::Version::TLS_1_2)
+        // What a ping shows of the certificate; it costs a delivery a copy of one or two kilobytes.
+        .tls_info(true)
         .connect_timeout(limits.connect)
         .tcp_user_timeout(limits.total)
         .pool_idle_timeout(limits.idle)
@@ -113,6 +118,7 @@ impl Post for Client {
     async fn post(&self, request: CallbackRequest) -> Result<Answer, Failure> {
         let CallbackRequest { url, headers, body } = request;
         let client = self.inner(self.policy.vet(&url)?)?;
+        let confidential = Confidential::of(&headers);
         let mut post = reqwest::Request::new(Method::POST, url);
         *post.headers_mut() = sendable(headers);
         *post.body_mut() = Some(body.into());
@@ -125,15 +131,19 @@ impl Post for Client {
             Err(_) => return Err(Failure::Timeout { during: Stage::Answering, after: self.limits.total }),
         };
         let latency = start.elapsed();
+        let certificate = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
+        let certificate = certificate.map(Certificate::new);
         Ok(Answer {
             status: response.status().as_u16(),
             retry_after: RetryAfter::of(response.headers()),
             body_start: if response.content_length() == Some(0) {
                 String::new()
             } else {
-                body_start(response, &self.limits, deadline.min(start + latency + self.limits.body)).await
+                let deadline = deadline.min(start + latency + self.limits.body);
+                confidential.hide(body_start(response, &self.limits, deadline).await)
             },
             latency,
+            certificate,
         })
     }
 }
@@ -159,26 +169,26 @@ async fn body_start(mut response: reqwest::Response, limits: &Limits, deadline: 
     excerpt(&kept, !whole || length > kept.len())
 }
 
+/// Headers that frame a message or name its destination (see [`CallbackRequest::headers`]).
+pub(crate) static FRAMING: [HeaderName; 12] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    HOST,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    REFERER,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// The caller's headers without those that are not theirs to set (see [`CallbackRequest::headers`]), and our name.
 fn sendable(mut headers: HeaderMap) -> HeaderMap {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    const NOT_THEIRS: [HeaderName; 12] = [
-        CONNECTION,
-        CONTENT_LENGTH,
-        EXPECT,
-        HOST,
-        KEEP_ALIVE,
-        PROXY_AUTHORIZATION,
-        PROXY_CONNECTION,
-        REFERER,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ];
-    if headers.keys().any(|name| NOT_THEIRS.contains(name)) {
-        for name in &NOT_THEIRS {
+    if headers.keys().any(|name| FRAMING.contains(name)) {
+        for name in &FRAMING {
             headers.remove(name);
         }
     }

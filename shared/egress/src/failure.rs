@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use rustls::{CertificateError, Error as TlsError};
+
 use crate::policy::{Refusal, UNSENDABLE};
 use crate::resolve::Unresolved;
 
@@ -73,7 +75,7 @@ impl Failure {
 /// What went wrong, by the types in the chain of causes; a text is only ever shown.
 pub(crate) fn classify(error: reqwest::Error, after: Duration) -> Failure {
     let error = error.without_url();
-    let mut tls = false;
+    let mut tls = None;
     for cause in causes(&error) {
         if let Some(refusal) = cause.downcast_ref::<Refusal>() {
             return Failure::Refused(refusal.clone());
@@ -89,7 +91,7 @@ pub(crate) fn classify(error: reqwest::Error, after: Duration) -> Failure {
         {
             return Failure::Ours(last(io));
         }
-        tls |= cause.is::<rustls::Error>();
+        tls = tls.or(cause.downcast_ref::<TlsError>());
     }
     let connecting = error.is_connect();
     if error.is_timeout() {
@@ -100,12 +102,33 @@ pub(crate) fn classify(error: reqwest::Error, after: Duration) -> Failure {
         //
         // [`Policy::check`]: crate::Policy::check
         Failure::Refused(UNSENDABLE)
-    } else if connecting && tls {
-        Failure::Tls(last(&error))
+    } else if let Some(tls) = tls.filter(|_| connecting) {
+        Failure::Tls(tls_reason(tls))
     } else if connecting {
         Failure::Connect(last(&error))
     } else {
         Failure::Protocol(last(&error))
+    }
+}
+
+/// Why a handshake failed. What goes wrong with certificates is said in words that tell their owner what to do.
+fn tls_reason(error: &TlsError) -> String {
+    let TlsError::InvalidCertificate(wrong) = error else { return error.to_string() };
+    match wrong {
+        CertificateError::UnknownIssuer => {
+            "the certificate's issuer is unknown: it is signed by itself or by a private \
+                                            authority, or the server does not send its intermediate certificates"
+                .into()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired".into(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet".into()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is not for this host".into()
+        }
+        CertificateError::Revoked => "the certificate was revoked".into(),
+        other => format!("the certificate is not valid: {other}"),
     }
 }
 
@@ -150,10 +173,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_certificate_is_told_in_words() {
+        let reason = |wrong| tls_reason(&TlsError::InvalidCertificate(wrong));
+        for (wrong, word) in [
+            (CertificateError::UnknownIssuer, "issuer"),
+            (CertificateError::Expired, "expired"),
+            (CertificateError::NotValidYet, "yet"),
+            (CertificateError::NotValidForName, "host"),
+            (CertificateError::Revoked, "revoked"),
+            (CertificateError::BadSignature, "not valid"),
+        ] {
+            assert!(reason(wrong.clone()).contains(word), "{}", reason(wrong));
+        }
+        assert_eq!(tls_reason(&TlsError::DecryptError), TlsError::DecryptError.to_string());
+    }
+
+    #[test]
     fn the_cause_is_found_inside_an_io_error() {
-        let inner = rustls::Error::DecryptError;
+        let inner = TlsError::DecryptError;
         let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, inner.clone()));
-        assert!(causes(&outer).any(|cause| cause.is::<rustls::Error>()));
+        assert!(causes(&outer).any(|cause| cause.is::<TlsError>()));
         assert_eq!(last(&outer), inner.to_string());
     }
 }

@@ -30,7 +30,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod answer;
+pub mod callback;
+mod certificate;
 mod client;
+mod confidential;
 mod failure;
 mod limits;
 mod policy;
@@ -39,12 +42,15 @@ mod resolve;
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use url::Url;
 
 pub use answer::{Answer, BODY_START_BYTES, RetryAfter};
+pub use certificate::{Certificate, CertificateDetails};
 pub use client::Client;
 pub use failure::{Failure, Stage};
 pub use limits::{InvalidLimits, Limits};
@@ -83,4 +89,26 @@ pub trait Post: Send + Sync + 'static {
     /// # Errors
     /// [`Failure`] when no status came back.
     fn post(&self, request: CallbackRequest) -> impl Future<Output = Result<Answer, Failure>> + Send;
+}
+
+/// A client is shared by all who post: connections are kept in it.
+impl<C: Post> Post for Arc<C> {
+    async fn post(&self, request: CallbackRequest) -> Result<Answer, Failure> {
+        C::post(self, request).await
+    }
+}
+
+/// A post under way.
+pub type Posting<'a> = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send + 'a>>;
+
+/// [`Post`] for those who must not care who posts: whoever can post can be one.
+pub trait Callbacks: Send + Sync + 'static {
+    /// As [`Post::post`].
+    fn call(&self, request: CallbackRequest) -> Posting<'_>;
+}
+
+impl<C: Post> Callbacks for C {
+    fn call(&self, request: CallbackRequest) -> Posting<'_> {
+        Box::pin(self.post(request))
+    }
 }

@@ -9,19 +9,26 @@ use crate::{KeyVault, OpenError, Options, Store, StoreQueue};
 
 /// The name of the queue from receiver and sweep to dispatcher.
 const BATCHES: &str = "batches";
+/// The name of the queue from receiver to poller.
+const POLLS: &str = "polls";
+
+/// Poll jobs at work at the same time, in all. A group's share of so few is one or two, so an instance that changes all
+/// the time takes turns with the others.
+pub const POLL_WORKERS: u32 = 16;
 
 /// The platform on one data directory.
 #[derive(Clone)]
 pub struct Embedded {
     store: Store,
     batches: StoreQueue,
+    polls: StoreQueue,
     vault: KeyVault,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
 
 impl Embedded {
-    /// Opens the store in `dir` and its batches queue.
+    /// Opens the store in `dir` and its queues. One that an earlier version did not have is empty.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -29,8 +36,9 @@ impl Embedded {
         let (clock, random) = (Arc::clone(&options.clock), Arc::clone(&options.random));
         let store = Store::open(dir, options)?;
         let batches = store.queue(BATCHES)?;
+        let polls = store.queue_for(POLLS, POLL_WORKERS)?;
         let vault = store.vault().clone();
-        Ok(Self { store, batches, vault, clock, random })
+        Ok(Self { store, batches, polls, vault, clock, random })
     }
 
     /// The store: for its upkeep ([`Store::purge`]), further queues and what an operator asks.
@@ -51,6 +59,10 @@ impl Platform for Embedded {
 
     fn batches(&self) -> &StoreQueue {
         &self.batches
+    }
+
+    fn polls(&self) -> &StoreQueue {
+        &self.polls
     }
 
     fn vault(&self) -> &KeyVault {

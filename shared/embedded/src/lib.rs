@@ -38,7 +38,7 @@ mod table;
 mod vault;
 mod writer;
 
-pub use bundle::Embedded;
+pub use bundle::{Embedded, POLL_WORKERS};
 pub use open::{DATA_FILE, OpenError};
 pub use probe::fsync_probe;
 pub use queue::{Backlog, CROWDED, MAX_IN_FLIGHT_PER_GROUP, REASON_BYTES, StoreQueue, WORKERS};

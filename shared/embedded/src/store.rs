@@ -52,7 +52,8 @@ pub struct Options {
     pub visibility: Duration,
     /// How long a send waits at most, after its commit, for a [crowded](crate::CROWDED) group; zero: not at all.
     pub send_wait: Duration,
-    /// How many workers the messages of a queue are handed to, in all; a queue never hands over more at the same time.
+    /// How many workers the messages of a queue are handed to, in all, where its opener does not say otherwise; a queue
+    /// never hands over more at the same time.
     pub workers: u32,
     /// redb's cache, in bytes.
     pub cache_bytes: usize,
@@ -217,6 +218,14 @@ impl Store {
     /// # Errors
     /// When the name is not usable or the file cannot be read.
     pub fn queue(&self, name: &str) -> Result<StoreQueue, OpenError> {
+        self.queue_for(name, self.inner.workers)
+    }
+
+    /// The queue `name` for so many workers; what the first call says, counts.
+    ///
+    /// # Errors
+    /// As [`Store::queue`].
+    pub fn queue_for(&self, name: &str, workers: u32) -> Result<StoreQueue, OpenError> {
         let usable = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if name.is_empty() || name.len() > QUEUE_NAME_BYTES || !name.bytes().all(usable) {
             return Err(OpenError::QueueName(name.to_owned()));
@@ -226,7 +235,7 @@ impl Store {
             Some(state) => Arc::clone(state),
             None => {
                 let now_ms = millis(self.inner.clock.now());
-                let state = State::load(name, &self.inner.file, self.inner.visibility, self.inner.workers, now_ms)
+                let state = State::load(name, &self.inner.file, self.inner.visibility, workers, now_ms)
                     .map_err(|e| OpenError::fault(&self.inner.path, e))?;
                 let state = Arc::new(state);
                 queues.insert(name.to_owned(), Arc::clone(&state));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use platform::{
     Consistency, Key, OsRandom, Outgoing, Platform, Purpose, Queue, SystemClock, Table, Vault, Version, Write,
 };
-use pollhook_embedded::{Embedded, OpenError, Options, Store, fsync_probe};
+use pollhook_embedded::{Backlog, Embedded, OpenError, Options, Store, StoreQueue, fsync_probe};
 
 /// Tells the child process of [`what_was_answered_survives_kill_9`] where to write.
 const CHILD_DIR: &str = "EMBEDDED_TEST_CHILD_DIR";
@@ -30,7 +30,10 @@ fn item(n: usize) -> Write {
 }
 
 async fn drain(store: &Store) -> Vec<String> {
-    let queue = store.queue("batches").unwrap();
+    drain_queue(&store.queue("batches").unwrap()).await
+}
+
+async fn drain_queue(queue: &StoreQueue) -> Vec<String> {
     let mut bodies = Vec::new();
     loop {
         let received = queue.receive(10, Duration::ZERO).await.unwrap();
@@ -62,6 +65,48 @@ async fn items_messages_and_secrets_survive_a_restart() {
     bodies.sort();
     assert_eq!(bodies, ["message 0", "message 1", "message 2"]);
     assert_eq!(platform.vault().open(Purpose::Api, "X#1/X", &sealed).await.unwrap(), b"secret");
+}
+
+#[tokio::test]
+async fn poll_jobs_survive_a_restart_unless_they_were_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let platform = Embedded::open(dir.path(), options()).unwrap();
+    platform.batches().send(vec![message(9)]).await.unwrap();
+    platform.polls().send((0..3).map(message).collect()).await.unwrap();
+    let done = platform.polls().receive(1, Duration::ZERO).await.unwrap().pop().unwrap();
+    platform.polls().acknowledge(vec![done.receipt]).await.unwrap();
+    let at_work = platform.polls().receive(1, Duration::ZERO).await.unwrap();
+    assert_eq!(at_work.len(), 1, "it is not acknowledged, so it comes again");
+    drop(platform);
+
+    let platform = Embedded::open(dir.path(), options()).unwrap();
+    let mut bodies = drain_queue(platform.polls()).await;
+    bodies.push(done.body);
+    bodies.sort();
+    assert_eq!(bodies, ["message 0", "message 1", "message 2"]);
+    assert_eq!(drain(platform.store()).await, ["message 9"]);
+}
+
+/// Such a store differs from today's in that nothing of the poll jobs' queue is in it.
+#[tokio::test]
+async fn a_store_of_a_version_without_poll_jobs_opens_with_none_and_that_version_opens_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    store.write(item(1)).await.unwrap();
+    store.queue("batches").unwrap().send(vec![message(1)]).await.unwrap();
+    drop(store);
+
+    let platform = Embedded::open(dir.path(), options()).unwrap();
+    assert_eq!(platform.polls().backlog(), Backlog::default());
+    assert!(platform.table().get(&item(1).key, Consistency::Strong).await.unwrap().is_some());
+    platform.polls().send(vec![message(2)]).await.unwrap();
+    drop(platform);
+
+    let store = Store::open(dir.path(), options()).unwrap();
+    assert_eq!(drain(&store).await, ["message 1"]);
+    drop(store);
+    let platform = Embedded::open(dir.path(), options()).unwrap();
+    assert_eq!(drain_queue(platform.polls()).await, ["message 2"]);
 }
 
 #[tokio::test]

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use events::Timestamp;
 use platform::testing::{ManualClock, SeededRandom};
-use platform::{Clock, OsRandom, Outgoing, Queue, Received, SystemClock};
-use pollhook_embedded::{CROWDED, Commits, MAX_IN_FLIGHT_PER_GROUP, Options, REASON_BYTES, Store, StoreQueue, WORKERS};
+use platform::{Clock, OsRandom, Outgoing, Platform as _, Queue, QueueError, Received, SystemClock};
+use pollhook_embedded::{
+    CROWDED, Commits, Embedded, MAX_IN_FLIGHT_PER_GROUP, Options, POLL_WORKERS, REASON_BYTES, Store, StoreQueue,
+    WORKERS,
+};
 
 const VISIBILITY: Duration = Duration::from_secs(60);
 /// Far beyond what a test takes: who waits this long hangs.
@@ -346,12 +349,63 @@ async fn queues_are_apart() {
     assert!(store.queue("Not a name").is_err());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_senders_share_commits() {
+#[tokio::test]
+async fn an_instance_with_many_poll_jobs_leaves_workers_for_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(Arc::new(SystemClock), Arc::new(OsRandom), VISIBILITY);
+    let platform = Embedded::open(dir.path(), options).unwrap();
+    let polls = platform.polls();
+    fill(polls, "busy", 100).await;
+    let mut busy = take(polls, 10).await.len();
+    assert!((1..=2).contains(&busy), "{busy} of one group at work");
+    busy += take(polls, 10).await.len();
+    for other in busy..POLL_WORKERS as usize {
+        polls.send(vec![message(&other.to_string(), other.to_string())]).await.unwrap();
+        assert_eq!(take(polls, 10).await[0].body, other.to_string());
+    }
+    polls.send(vec![message("late", "late")]).await.unwrap();
+    assert!(take(polls, 10).await.is_empty(), "no more than there are workers");
+    fill(platform.batches(), "busy", 100).await;
+    assert_eq!(take(platform.batches(), 10).await.len(), 10, "the other queue's workers are its own");
+}
+
+#[tokio::test]
+async fn dead_letters_are_known_by_their_queue_and_go_back_to_it() {
     let Setup { _dir, store, queue, .. } = setup(Duration::ZERO);
+    let polls = store.queue("polls").unwrap();
+    for (queue, body) in [(&queue, "batch"), (&polls, "job")] {
+        queue.send(vec![message("g", body)]).await.unwrap();
+        let taken = take(queue, 10).await.remove(0);
+        queue.set_aside(&taken.receipt, "not ours").await.unwrap();
+    }
+    let letters = store.dead_letters(10).unwrap();
+    let of: Vec<_> = letters.iter().map(|letter| (letter.queue.as_str(), letter.body.as_str())).collect();
+    assert_eq!(of, [(polls.name(), "job"), (queue.name(), "batch")]);
+    assert_eq!(polls.requeue_dead_letters().await.unwrap(), 1);
+    assert_eq!((take(&polls, 10).await[0].body.as_str(), take(&queue, 10).await.len()), ("job", 0));
+    assert_eq!(queue.requeue_dead_letters().await.unwrap(), 1);
+    assert_eq!((take(&queue, 10).await[0].body.as_str(), take(&polls, 10).await.len()), ("batch", 0));
+}
+
+/// Both hold their first message, sent in the same millisecond.
+#[tokio::test]
+async fn a_receipt_of_one_queue_sets_nothing_aside_in_another() {
+    let Setup { _dir, store, queue, .. } = setup(Duration::ZERO);
+    let polls = store.queue("polls").unwrap();
+    queue.send(vec![message("g", "batch")]).await.unwrap();
+    polls.send(vec![message("g", "job")]).await.unwrap();
+    let receipt = take(&queue, 1).await.remove(0).receipt;
+    assert!(matches!(polls.set_aside(&receipt, "not ours").await, Err(QueueError::Invalid(_))));
+    assert_eq!((store.dead_letter_count().unwrap(), take(&polls, 1).await.len()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_senders_share_commits_whichever_queue_they_send_to() {
+    let Setup { _dir, store, queue, .. } = setup(Duration::ZERO);
+    let queues = [queue, store.queue("polls").unwrap()];
     let senders: Vec<_> = (0..64)
         .map(|sender| {
-            let queue = queue.clone();
+            let queue = queues[sender % queues.len()].clone();
             tokio::spawn(async move {
                 for n in 0..20 {
                     queue.send(vec![message(&format!("g{sender}"), n.to_string())]).await.unwrap();

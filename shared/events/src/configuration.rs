@@ -3,20 +3,48 @@
 //! The old product sends booleans as JSON booleans or as text, and JSON as an object or as text; everything is kept as
 //! text. Unknown keys are kept and returned as they came.
 
+pub mod finder;
+pub mod headers;
+pub mod metadata;
+
 /// Whether the instance's events are on.
 pub const ENABLED: &str = "event.notification.enabled";
 /// Where notifications are posted.
 pub const CALLBACK_URL: &str = "event.notification.callback.url";
+/// Further headers of what is posted, as [`headers::parse`] reads them. Secret: a value may be a bearer token.
+pub const CALLBACK_HEADERS: &str = "event.notification.callback.headers";
+/// The user name of the callback's basic authentication.
+pub const BASIC_USERNAME: &str = "event.notification.basic.username";
+/// The password of the callback's basic authentication. Secret.
+pub const BASIC_PASSWORD: &str = "event.notification.basic.password";
 /// The key that notifications are signed with. Secret.
 pub const SIGNATURE_KEY: &str = "event.notification.signature.key";
+/// How to notify: `webhook` is all there is.
+pub const NOTIFICATION_TYPE: &str = "event.notification.type";
+/// The provider's id of the webhook subscription.
+pub const SUBSCRIPTION_ID: &str = "event.notification.subscription.id";
+/// What in a webhook's body names the instance, as [`finder::Finder`] reads it.
+pub const INSTANCE_FINDER: &str = "event.notification.instance.finder";
 /// `strict` leaves out of notifications what the old product did not send.
 pub const CONTRACT: &str = "event.notification.contract";
+/// Where events come from: `polling`, `webhook` or `webhooks`.
+pub const VENDOR_TYPE: &str = "event.vendor.type";
 /// The provider's own id of the customer's account, e.g. HubSpot's portal id.
 pub const VENDOR_ACCOUNT: &str = "event.vendor.account";
 /// `signature` (the default) or `none`.
 pub const VENDOR_VERIFICATION: &str = "event.vendor.verification";
 /// Comma-separated object types to tell; empty means all.
 pub const OBJECTS: &str = "event.objects";
+/// Which event types of which objects to tell, as [`metadata`] reads it.
+pub const METADATA: &str = "event.metadata";
+/// Minutes between two polls; more than a day means never.
+pub const POLLER_REFRESH_INTERVAL: &str = "event.poller.refresh_interval";
+/// What to poll: JSON, by resource.
+pub const POLLER_CONFIGURATION: &str = "event.poller.configuration";
+/// What to poll, in the old form: one resource a line.
+pub const POLLER_URLS: &str = "event.poller.urls";
+/// Whether fields that are null are left out of polled records.
+pub const FILTER_RESPONSE_NULLS: &str = "filter.response.nulls";
 /// The secret that the provider signs its webhooks with. Secret.
 pub const WEBHOOK_SECRET: &str = "webhook.secret";
 
@@ -27,7 +55,7 @@ pub const MASK: &str = "********";
 /// are judged by their last words, however they are joined (`clientSecret`, `private_key`, `oauth.user.refresh_token`).
 #[must_use]
 pub fn is_secret(key: &str) -> bool {
-    if matches!(key, SIGNATURE_KEY | WEBHOOK_SECRET) {
+    if matches!(key, SIGNATURE_KEY | WEBHOOK_SECRET | BASIC_PASSWORD | CALLBACK_HEADERS) {
         return true;
     }
     let words = words(key);
@@ -72,6 +100,13 @@ pub fn boolean(value: &str) -> Result<bool, &str> {
     }
 }
 
+/// Whether a user name can be one of basic authentication: a colon would end it, and control characters
+/// are not allowed (RFC 7617 §2).
+#[must_use]
+pub fn is_username(text: &str) -> bool {
+    !text.is_empty() && !text.contains(':') && !text.contains(char::is_control)
+}
+
 /// The names in a comma-separated list, trimmed, without empty ones.
 pub fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|name| !name.is_empty())
@@ -90,7 +125,8 @@ mod tests {
             "oauth.api.key",
             "oauth.user.refresh_token",
             "oauth.user.token",
-            "event.notification.basic.password",
+            BASIC_PASSWORD,
+            CALLBACK_HEADERS,
             "my.Password",
             "clientSecret",
             "accessToken",
@@ -106,8 +142,11 @@ mod tests {
             ENABLED,
             CALLBACK_URL,
             "event.helper.key",
-            "event.notification.basic.username",
-            "event.objects",
+            BASIC_USERNAME,
+            INSTANCE_FINDER,
+            METADATA,
+            SUBSCRIPTION_ID,
+            OBJECTS,
             "key",
             "token.type",
             "tokens.used",
@@ -118,11 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn booleans_and_lists_are_read_as_clients_write_them() {
+    fn booleans_lists_and_user_names_are_read_as_clients_write_them() {
         assert_eq!(boolean("TRUE"), Ok(true));
         assert_eq!(boolean(" false"), Ok(false));
         assert_eq!(boolean(""), Ok(false));
         assert_eq!(boolean("yes"), Err("yes"));
+        assert!(is_username("me@app.example") && !is_username("") && !is_username("a:b") && !is_username("a\nb"));
         assert_eq!(list(" Contact, ,Account,").collect::<Vec<_>>(), ["Contact", "Account"]);
     }
 }

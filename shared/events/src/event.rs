@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{EventId, Timestamp};
 
 /// What happened to the object.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum EventType {
     /// It is new (or has reappeared).

@@ -1,4 +1,4 @@
-//! What travels through the batches queue.
+//! What travels through the queues: batches and attempts to the dispatcher, poll jobs to the poller.
 //!
 //! Every message carries a schema version, outside the part that may change. A reader that meets a newer one gets
 //! [`Undecodable::Newer`] and must send it on unchanged: it is ours, in the middle of a deployment.
@@ -8,12 +8,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Batch, InstanceId, NotificationId, ascii};
+use crate::{Batch, InstanceId, NotificationId, Timestamp, ascii};
 
 /// The schema this code writes, and the newest it reads.
 pub const SCHEMA: u32 = 1;
 
-/// One message of the batches queue.
+/// One message of a queue: [`Message::Poll`] of the poll jobs' queue, the others of the batches queue.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
@@ -28,6 +28,8 @@ pub enum Message {
     },
     /// A further attempt at a notification whose payload is kept as a body.
     Attempt(Attempt),
+    /// An instance to poll.
+    Poll(PollJob),
 }
 
 /// Which attempt to make. It is made only if the record counts less than (round, attempt), so that a copy sent twice
@@ -44,6 +46,15 @@ pub struct Attempt {
     pub attempt: u32,
 }
 
+/// An instance to poll because its provider said that something changed, without saying what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PollJob {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// When the provider's signal was accepted. A query that was sent before may not have seen the change.
+    pub at: Timestamp,
+}
+
 /// Why a message could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
@@ -51,7 +62,7 @@ pub enum Undecodable {
     #[error("the message has schema {0}, newer than this version reads ({SCHEMA})")]
     Newer(u32),
     /// Not one of our messages.
-    #[error("not a message of the batches queue: {0}")]
+    #[error("not a message of Pollhook: {0}")]
     Malformed(String),
 }
 
@@ -120,15 +131,24 @@ mod tests {
             round: 1,
             attempt: 4,
         };
+        let poll = PollJob { instance: whole.instance, at: Timestamp::from_millis(1_790_000_000_002) };
         for message in [
             Message::Stored { instance: whole.instance, body: "b".into() },
             Message::Attempt(attempt),
+            Message::Poll(poll),
             Message::Batch(whole),
         ] {
             let text = message.encode();
             assert!(text.bytes().all(|b| (0x20..0x7f).contains(&b)), "{text}");
             assert_eq!(Message::decode(&text), Ok(message));
         }
+    }
+
+    #[test]
+    fn a_poll_job_is_written_as_every_version_reads_it() {
+        let at = Timestamp::from_millis(1_790_000_000_002);
+        let message = Message::Poll(PollJob { instance: InstanceId::from_random(7), at });
+        assert_eq!(message.encode(), r#"{"v":1,"m":{"poll":{"instance":7,"at":1790000000002}}}"#);
     }
 
     #[test]

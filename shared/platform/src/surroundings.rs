@@ -59,6 +59,8 @@ pub trait Platform: Send + Sync + 'static {
     fn table(&self) -> &Self::Table;
     /// The batches queue: receiver and sweep → dispatcher.
     fn batches(&self) -> &Self::Queue;
+    /// The poll jobs' queue: receiver → poller.
+    fn polls(&self) -> &Self::Queue;
     /// Sealing of secrets.
     fn vault(&self) -> &Self::Vault;
     /// The time.

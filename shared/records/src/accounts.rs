@@ -1,7 +1,8 @@
 //! Who may call the API.
 //!
 //! Keys are 256 random bits, shown once and kept as SHA-256: there is nothing to guess and nothing to leak. A request
-//! names two, `User …, Organization …`, and both must belong to the same account.
+//! names two or three, `User …` with `Organization …`, with the `Element …` of an instance, or with both, and all must belong
+//! to the same account.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -178,22 +179,52 @@ pub async fn get<P: Platform>(platform: &P, id: AccountId) -> Result<Option<Acco
     item.map(|item| schema::decode(&item)).transpose()
 }
 
-/// The account that both keys belong to; `None` when either is unknown, of the wrong kind, or another account's.
+/// The keys that a request names. Without `Debug`: they are secrets.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    /// After `User `.
+    pub user: &'a str,
+    /// After `Organization `.
+    pub organization: Option<&'a str>,
+    /// After `Element `: an instance's token.
+    pub element: Option<&'a str>,
+}
+
+/// Whom a request's keys belong to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// The account of all of them.
+    pub account: Account,
+    /// The instance whose token is among them.
+    pub instance: Option<InstanceId>,
+}
+
+/// Whom all of `keys` belong to; `None` when one is unknown, of the wrong kind, another account's, or a deleted instance's.
+/// A user's secret alone opens nothing: at least one of the others must stand beside it.
 ///
 /// # Errors
 /// The table's.
-pub async fn authenticate<P: Platform>(
-    platform: &P,
-    user: &str,
-    organization: &str,
-) -> Result<Option<Account>, RecordError> {
-    let keys = [grant_key(user), grant_key(organization)];
-    let items = platform.table().get_many(&keys, Consistency::Strong).await?;
-    let [Some(user), Some(organization)] = items.as_slice() else { return Ok(None) };
-    let (user, organization): (Grant, Grant) = (schema::decode(user)?, schema::decode(organization)?);
-    if user.kind != KeyKind::User || organization.kind != KeyKind::Organization || user.account != organization.account
-    {
+pub async fn authenticate<P: Platform>(platform: &P, keys: Keys<'_>) -> Result<Option<Holder>, RecordError> {
+    let beside = [(KeyKind::Organization, keys.organization), (KeyKind::Element, keys.element)];
+    let beside = beside.into_iter().filter_map(|(kind, secret)| Some((kind, secret?)));
+    let wanted: Vec<(KeyKind, &str)> = std::iter::once((KeyKind::User, keys.user)).chain(beside).collect();
+    if wanted.len() < 2 {
         return Ok(None);
     }
-    get(platform, user.account).await
+    let places: Vec<Key> = wanted.iter().map(|(_, secret)| grant_key(secret)).collect();
+    let mut grants = Vec::with_capacity(wanted.len());
+    for (item, (kind, _)) in platform.table().get_many(&places, Consistency::Strong).await?.iter().zip(&wanted) {
+        let Some(item) = item else { return Ok(None) };
+        let grant: Grant = schema::decode(item)?;
+        if grant.kind != *kind {
+            return Ok(None);
+        }
+        grants.push(grant);
+    }
+    let account = grants[0].account;
+    if grants.iter().any(|grant| grant.account != account) {
+        return Ok(None);
+    }
+    let instance = grants.iter().find_map(|grant| grant.instance);
+    Ok(get(platform, account).await?.map(|account| Holder { account, instance }))
 }

@@ -27,6 +27,12 @@ pub enum RecordError {
     /// An item that this version cannot read because a newer one wrote it.
     #[error("the item {0} was written by a newer version of Pollhook (schema {1}, this one reads {SCHEMA})")]
     Newer(String, u32),
+    /// An account's finders use too many paths, and this would be one more.
+    #[error(
+        "the account's instances of this connector look for instances at {0} different paths already \
+         (event.notification.instance.finder); at most as many are served"
+    )]
+    TooManyFinders(usize),
     /// An item that is not what its key says.
     #[error("the item {0} is damaged: {1}")]
     Damaged(String, String),

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use events::{InstanceId, Timestamp, configuration};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
 use platform::{Key, Platform as _, Table as _, TableError, Version, Write};
-use pollhook_records::accounts::{self, Account, Credentials};
-use pollhook_records::instances::{self, Provision, Secrets, Stored};
+use pollhook_records::accounts::{self, Account, Credentials, Holder, Keys};
+use pollhook_records::instances::{self, Instance, Provision, Secrets, Stored, Webhooks};
 use pollhook_records::{RecordError, bodies, deliveries, markers, refused, retries};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -19,8 +19,10 @@ fn platform(seed: u64) -> MemoryPlatform {
     MemoryPlatform::with(NOW, seed, VISIBILITY_TIMEOUT)
 }
 
-fn webhook_secrets() -> Vec<String> {
-    WEBHOOK_SECRETS.map(str::to_owned).to_vec()
+/// Does `act` with what a connector makes of an account.
+async fn with_webhooks<T>(account: Option<&str>, act: impl AsyncFnOnce(&Webhooks<'_>) -> T) -> T {
+    let secret_keys = WEBHOOK_SECRETS.map(str::to_owned);
+    act(&Webhooks { secret_keys: &secret_keys, account, ..Webhooks::default() }).await
 }
 
 fn provision(plain: &[(&str, &str)], secrets: &[(&str, &str)]) -> Provision {
@@ -39,7 +41,21 @@ async fn owner(platform: &MemoryPlatform) -> (Account, Credentials) {
 }
 
 async fn make(platform: &MemoryPlatform, owner: &Account, plain: &[(&str, &str)], secrets: &[(&str, &str)]) -> Stored {
-    instances::create(platform, owner, provision(plain, secrets), &webhook_secrets()).await.unwrap()
+    let account = plain.iter().find(|(key, _)| *key == configuration::VENDOR_ACCOUNT).map(|(_, account)| *account);
+    let provision = provision(plain, secrets);
+    with_webhooks(account, async |webhooks| instances::create(platform, owner, provision, webhooks).await.unwrap())
+        .await
+}
+
+async fn change(
+    platform: &MemoryPlatform,
+    before: &Stored,
+    instance: Instance,
+    secrets: Secrets,
+) -> Result<Stored, RecordError> {
+    let account = instance.configuration.get(configuration::VENDOR_ACCOUNT).cloned();
+    let update = async |webhooks: &Webhooks<'_>| instances::update(platform, before, instance, secrets, webhooks).await;
+    with_webhooks(account.as_deref(), update).await
 }
 
 fn clear(secrets: &Secrets) -> BTreeMap<&str, &str> {
@@ -123,16 +139,15 @@ async fn of_two_changes_made_on_the_same_state_one_fails_and_changes_nothing() {
         instances::load(&platform, account.id, id).await.unwrap().unwrap(),
         instances::load(&platform, account.id, id).await.unwrap().unwrap(),
     );
-    let change = |stored: &Stored, name: &str, account: &str| {
+    let changed = |stored: &Stored, name: &str, account: &str| {
         let mut instance = stored.instance.clone();
         instance.name = name.into();
         instance.configuration.insert(configuration::VENDOR_ACCOUNT.into(), account.into());
         instance
     };
     let secrets = Secrets::from([("webhook.secret".to_owned(), SecretString::from("new"))]);
-    let won = instances::update(&platform, &first, change(&first, "first", "2"), secrets, &webhook_secrets()).await;
-    let lost =
-        instances::update(&platform, &second, change(&second, "second", "3"), Secrets::new(), &webhook_secrets()).await;
+    let won = change(&platform, &first, changed(&first, "first", "2"), secrets).await;
+    let lost = change(&platform, &second, changed(&second, "second", "3"), Secrets::new()).await;
     assert!(matches!(lost, Err(RecordError::Table(TableError::ConditionFailed(_)))));
     assert!(matches!(
         instances::delete(&platform, &second).await,
@@ -145,7 +160,7 @@ async fn of_two_changes_made_on_the_same_state_one_fails_and_changes_nothing() {
     }
     // What the winner got back can be changed on.
     let won = won.unwrap();
-    instances::update(&platform, &won, change(&won, "third", "2"), Secrets::new(), &webhook_secrets()).await.unwrap();
+    change(&platform, &won, changed(&won, "third", "2"), Secrets::new()).await.unwrap();
     let view = instances::webhook_views(&platform, &[id]).await.unwrap().remove(0).unwrap();
     assert!(view.secret(&WEBHOOK_SECRETS).is_none(), "a secret that was removed is gone from every view");
 }
@@ -206,14 +221,26 @@ async fn the_events_of_an_instance_are_on_when_it_says_so_or_has_a_callback() {
     }
 }
 
+fn keys<'a>(user: &'a str, organization: &'a str) -> Keys<'a> {
+    Keys { user, organization: Some(organization), element: None }
+}
+
 #[tokio::test]
 async fn a_key_opens_only_beside_its_own_account_s_other_key() {
     let platform = platform(8);
     let ((a, of_a), (_, of_b)) = (owner(&platform).await, owner(&platform).await);
-    let token = make(&platform, &a, &[], &[]).await.token;
+    let made = make(&platform, &a, &[], &[]).await;
+    let token = made.token.expose_secret();
     let (user, organization) = (of_a.user.expose_secret(), of_a.organization.expose_secret());
     let (other_user, other_organization) = (of_b.user.expose_secret(), of_b.organization.expose_secret());
-    assert_eq!(accounts::authenticate(&platform, user, organization).await.unwrap(), Some(a.clone()));
+    let holder = |instance| Some(Holder { account: a.clone(), instance });
+    let of_instance = holder(Some(made.instance.id));
+    assert_eq!(accounts::authenticate(&platform, keys(user, organization)).await.unwrap(), holder(None));
+    let by_token = |organization| Keys { user, organization, element: Some(token) };
+    for organization in [None, Some(organization)] {
+        assert_eq!(accounts::authenticate(&platform, by_token(organization)).await.unwrap(), of_instance);
+    }
+    let alone = Keys { user, organization: None, element: None };
     let strangers = [
         (organization, user),
         (user, user),
@@ -224,11 +251,24 @@ async fn a_key_opens_only_beside_its_own_account_s_other_key() {
         ("", organization),
         ("", ""),
         (user, "0123456789abcdef0123456789abcdef"),
-        (token.expose_secret(), organization),
-        (user, token.expose_secret()),
+        (token, organization),
+        (user, token),
     ];
-    for (index, (user, organization)) in strangers.into_iter().enumerate() {
-        assert_eq!(accounts::authenticate(&platform, user, organization).await.unwrap(), None, "{index}");
+    let strangers = strangers.map(|(user, organization)| keys(user, organization)).into_iter().chain([
+        alone,
+        Keys { user: other_user, ..by_token(None) },
+        by_token(Some(other_organization)),
+        Keys { user: token, ..by_token(None) },
+        Keys { element: Some(user), ..alone },
+        Keys { element: Some(organization), ..alone },
+        Keys { element: Some(""), ..alone },
+    ]);
+    for (index, keys) in strangers.enumerate() {
+        assert_eq!(accounts::authenticate(&platform, keys).await.unwrap(), None, "{index}");
+    }
+    instances::delete(&platform, &made).await.unwrap();
+    for organization in [None, Some(organization)] {
+        assert_eq!(accounts::authenticate(&platform, by_token(organization)).await.unwrap(), None, "of a deleted one");
     }
     assert_eq!(organization.len(), 32);
     assert_eq!(of_a.header().expose_secret(), format!("User {user}, Organization {organization}"));
@@ -241,9 +281,9 @@ async fn the_operator_is_one_account_however_often_keys_are_lost_and_lost_keys_a
     let (second, found) = accounts::operator(&platform).await.unwrap();
     assert!(first.operator);
     assert_eq!(first, second);
-    for (keys, opens) in [(lost, None), (found, Some(first))] {
-        let (user, organization) = (keys.user.expose_secret(), keys.organization.expose_secret());
-        assert_eq!(accounts::authenticate(&platform, user, organization).await.unwrap(), opens);
+    for (issued, opens) in [(lost, None), (found, Some(Holder { account: first, instance: None }))] {
+        let keys = keys(issued.user.expose_secret(), issued.organization.expose_secret());
+        assert_eq!(accounts::authenticate(&platform, keys).await.unwrap(), opens);
     }
 }
 
@@ -262,7 +302,8 @@ async fn an_account_that_names_another_s_provider_account_many_times_does_not_cr
             configuration: [("event.vendor.account".to_owned(), "33".to_owned())].into(),
             secrets: instances::Secrets::new(),
         };
-        theirs.push(instances::create(&platform, owner, provision, &[]).await.unwrap().instance.id);
+        let webhooks = Webhooks { account: Some("33"), ..Webhooks::default() };
+        theirs.push(instances::create(&platform, owner, provision, &webhooks).await.unwrap().instance.id);
     }
     let (routed, more) = instances::routed(&platform, "hubspot", "33").await.unwrap();
     assert!(more, "the surplus is told of");
@@ -279,7 +320,7 @@ fn newer<T: std::fmt::Debug>(result: Result<T, RecordError>) {
 #[tokio::test]
 async fn what_a_newer_version_wrote_is_told_so_and_never_guessed_at() {
     let platform = platform(10);
-    let (account, keys) = owner(&platform).await;
+    let (account, issued) = owner(&platform).await;
     let made = make(&platform, &account, &[(configuration::VENDOR_ACCOUNT, "1")], &[]).await;
     let id = made.instance.id;
     let batch = scenarios::batch(id, 0..1, "[]");
@@ -309,7 +350,8 @@ async fn what_a_newer_version_wrote_is_told_so_and_never_guessed_at() {
     newer(instances::webhook_views(&platform, &[id]).await);
     newer(instances::callback_view(&platform, id).await);
     newer(accounts::get(&platform, account.id).await);
-    newer(accounts::authenticate(&platform, keys.user.expose_secret(), keys.organization.expose_secret()).await);
+    let keys = self::keys(issued.user.expose_secret(), issued.organization.expose_secret());
+    newer(accounts::authenticate(&platform, keys).await);
     newer(deliveries::get(&platform, id, notification.id).await);
     newer(deliveries::get_or_leftover(&platform, id, notification.id).await);
     newer(deliveries::load_unrecorded(&platform, notification.id).await);

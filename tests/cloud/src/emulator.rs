@@ -3,14 +3,15 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Pinned, so that a run today and a run next year test the same thing.
-const VERSION: &str = "1.5.33";
+use python::Environment;
+
+const PACKAGE: &str = "ministack==1.5.33";
 /// How long the emulator may take to answer. It takes two seconds; a busy computer may take longer.
 const START: Duration = Duration::from_secs(90);
 /// Another process may take a free port between our finding it and the emulator's binding it.
@@ -56,8 +57,7 @@ pub struct Emulator {
 pub fn emulator() -> &'static Emulator {
     static EMULATOR: OnceLock<Emulator> = OnceLock::new();
     EMULATOR.get_or_init(|| {
-        let folder = target().join("emulator-venv");
-        let python = installed(&folder);
+        let Environment { folder, python } = python::environment("emulator-venv", &[PACKAGE]);
         for _ in 0..STARTS {
             if let Some(emulator) = start(&python, &folder) {
                 return emulator;
@@ -65,56 +65,6 @@ pub fn emulator() -> &'static Emulator {
         }
         panic!("the emulator does not start; see {}/log-*.txt", folder.display());
     })
-}
-
-/// Where the build puts everything.
-fn target() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let workspace = workspace.canonicalize().expect("the workspace's folder");
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(target) => workspace.join(target),
-        None => workspace.join("target"),
-    }
-}
-
-fn python_in(folder: &Path) -> PathBuf {
-    if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") }
-}
-
-/// Python with the emulator, installed in `folder` unless it was before. Test binaries run side by side: one installs.
-fn installed(folder: &Path) -> PathBuf {
-    fs::create_dir_all(folder.parent().unwrap_or(folder)).expect("the target folder");
-    let lock = File::create(folder.with_extension("lock")).expect("a lock file in the target folder");
-    lock.lock().expect("the lock of the emulator's folder");
-    let python = python_in(folder);
-    let complete = folder.join(format!("complete-{VERSION}"));
-    if complete.exists() && python.exists() {
-        return python;
-    }
-    run(
-        Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder),
-        "The tests against an emulator need Python 3.10 or newer with its venv module: install python3 and (on Debian and \
-         Ubuntu) python3-venv.",
-    );
-    run(
-        Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).arg(package()),
-        "The tests against an emulator install it with pip, which needs a package index: configure pip for one that can be \
-         reached.",
-    );
-    File::create(complete).expect("a mark in the emulator's folder");
-    python
-}
-
-fn package() -> String {
-    format!("ministack=={VERSION}")
-}
-
-fn run(command: &mut Command, otherwise: &str) {
-    match command.stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => panic!("{otherwise}\n{command:?}: {}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) => panic!("{otherwise}\n{command:?}: {error}"),
-    }
 }
 
 fn free_port() -> u16 {

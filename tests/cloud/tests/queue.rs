@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws::SqsQueue;
 use aws_sdk_sqs::types::MessageSystemAttributeName;
-use platform::conformance::{FaultyQueueUnderTest, QueueUnderTest, RealTime};
+use platform::conformance::{FaultyQueueUnderTest, QueueUnderTest, QueuesUnderTest, RealTime};
 use platform::{Outgoing, Queue, QueueError, SendError};
 use pollhook_cloud_tests::cloud;
 use pollhook_cloud_tests::network::{Fault, Network};
@@ -28,8 +28,21 @@ async fn faulty_queue() -> FaultyQueueUnderTest<SqsQueue, Network> {
     FaultyQueueUnderTest { queue: Arc::new(queue), faults: network, keep: Box::new(()) }
 }
 
+/// Two queues with a URL each, over one connection.
+async fn queues() -> QueuesUnderTest<SqsQueue, RealTime> {
+    let connection = cloud::connection(cloud::address().await).await;
+    let batches = Arc::new(SqsQueue::new(&connection, cloud::queue_url().await));
+    let polls = Arc::new(SqsQueue::new(&connection, cloud::queue_url().await));
+    let visibility_timeout = cloud::VISIBILITY_TIMEOUT;
+    QueuesUnderTest { batches, polls, time: RealTime, visibility_timeout, keep: Box::new(()) }
+}
+
 mod conformance {
     platform::queue_conformance!(super::queue);
+}
+
+mod queues_conformance {
+    platform::queues_conformance!(super::queues);
 }
 
 mod fault_conformance {

@@ -34,7 +34,11 @@ impl World {
             }
         }
         let webhooks = self.webhooks().clone();
+        let polled = self.polled();
         for webhook in webhooks.iter().filter(|webhook| webhook.answered) {
+            for instance in &webhook.signals {
+                assert!(polled.contains(instance), "{context}: instance {instance} was signalled and never polled");
+            }
             for (instance, object) in &webhook.expected {
                 let change = (u64::from(instance.number()), object.clone());
                 assert!(told.contains(&change), "{context}: instance {instance} was not told of {object}");
@@ -46,6 +50,9 @@ impl World {
                 }
             }
         }
+        let signalled: BTreeSet<_> = webhooks.iter().flat_map(|webhook| &webhook.signals).copied().collect();
+        let polled: BTreeSet<_> = polled.into_iter().collect();
+        assert!(polled.is_subset(&signalled), "{context}: somebody was polled whom no signal concerns");
         let expected: BTreeSet<(u64, String)> = webhooks
             .iter()
             .flat_map(|webhook| &webhook.expected)
@@ -58,6 +65,7 @@ impl World {
     async fn audit_leftovers(&self, context: &str) {
         let memory = &self.platform().memory;
         assert_eq!(memory.batches().messages(), [], "{context}: the queue is not empty");
+        assert_eq!(memory.polls().messages(), [], "{context}: a poll job is left");
         assert_eq!(memory.table().items("RETRY#"), [], "{context}: a wake-up is left");
         let instances: BTreeSet<_> =
             self.webhooks().iter().flat_map(|webhook| &webhook.expected).map(|(instance, _)| *instance).collect();

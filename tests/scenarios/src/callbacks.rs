@@ -150,7 +150,7 @@ impl Post for Caller {
         let reply = self.platform.memory.act_with(&what, || self.callbacks.receive(&request, now)).await;
         let answer = |status, retry_after, text: &str| {
             let latency = Duration::from_millis(7);
-            Ok(Answer { status, retry_after, body_start: text.to_owned(), latency })
+            Ok(Answer { status, retry_after, body_start: text.to_owned(), latency, certificate: None })
         };
         match reply {
             Reply::Status(status) => answer(status, None, ""),

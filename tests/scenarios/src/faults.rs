@@ -83,7 +83,8 @@ pub struct Faulty {
     /// The platform underneath.
     pub memory: MemoryPlatform,
     table: FaultyTable,
-    queue: FaultyQueue,
+    batches: FaultyQueue,
+    polls: FaultyQueue,
     plan: Planned,
 }
 
@@ -94,8 +95,9 @@ impl Faulty {
 
     fn with(memory: MemoryPlatform, plan: Planned) -> Self {
         let table = FaultyTable { inner: memory.table().clone(), plan: plan.clone() };
-        let queue = FaultyQueue { inner: memory.batches().clone(), plan: plan.clone() };
-        Self { memory, table, queue, plan }
+        let batches = FaultyQueue { inner: memory.batches().clone(), plan: plan.clone() };
+        let polls = FaultyQueue { inner: memory.polls().clone(), plan: plan.clone() };
+        Self { memory, table, batches, polls, plan }
     }
 
     pub(crate) fn restart(&self) -> Self {
@@ -139,7 +141,11 @@ impl Platform for Faulty {
     }
 
     fn batches(&self) -> &FaultyQueue {
-        &self.queue
+        &self.batches
+    }
+
+    fn polls(&self) -> &FaultyQueue {
+        &self.polls
     }
 
     fn vault(&self) -> &MemoryVault {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use axum::body::Bytes;
-use connectors::catalogue;
+use connectors::{Connector, catalogue};
 use events::{Batch, Event, EventId, EventType, InstanceId, Source, configuration};
 use records::accounts::Account;
-use records::instances::{self, Provision, Secrets, Stored};
+use records::instances::{self, Provision, Secrets, Stored, Webhooks};
 
 use crate::{Faulty, START};
 
@@ -75,8 +75,20 @@ impl Spec {
             configuration: self.configuration,
             secrets,
         };
-        let stored = instances::create(platform, owner, provision, connector.secret_keys()).await.unwrap();
+        let account = provision.configuration.get(configuration::VENDOR_ACCOUNT).cloned();
+        let webhooks = webhooks(connector, account.as_deref());
+        let stored = instances::create(platform, owner, provision, &webhooks).await.unwrap();
         Made { id: stored.instance.id, owner: owner.clone(), stored }
+    }
+}
+
+/// What the instances API makes of a connector and an account.
+fn webhooks<'a>(connector: &'a Connector, account: Option<&'a str>) -> Webhooks<'a> {
+    Webhooks {
+        secret_keys: connector.secret_keys(),
+        account: account.map(|account| connector.account_key(account)),
+        accountless: connector.verifies_without_account(),
+        forget_handshake: false,
     }
 }
 
@@ -98,11 +110,13 @@ impl Made {
         platform: &Faulty,
         change: impl FnOnce(&mut BTreeMap<String, String>, &mut Secrets),
     ) {
-        let keys = catalogue().get(&self.stored.instance.connector).unwrap().secret_keys();
+        let connector = catalogue().get(&self.stored.instance.connector).unwrap();
         let mut instance = self.stored.instance.clone();
         let mut secrets: Secrets = self.stored.secrets.clone();
         change(&mut instance.configuration, &mut secrets);
-        self.stored = instances::update(platform, &self.stored, instance, secrets, keys).await.unwrap();
+        let account = instance.configuration.get(configuration::VENDOR_ACCOUNT).cloned();
+        let webhooks = webhooks(connector, account.as_deref());
+        self.stored = instances::update(platform, &self.stored, instance, secrets, &webhooks).await.unwrap();
     }
 }
 

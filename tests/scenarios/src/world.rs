@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use connectors::Catalogue;
 use dispatcher::{Dispatcher, Fault, RetryPolicy};
 use egress::Policy;
 use events::time::MINUTE_MS;
-use events::{InstanceId, Timestamp};
+use events::{InstanceId, Message, Timestamp};
 use futures_util::future::join_all;
-use http::{Request, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use instances_api::Api;
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
@@ -48,17 +49,22 @@ struct Process {
 impl Process {
     fn new(platform: Faulty, callbacks: &Callbacks, retry: RetryPolicy) -> Self {
         let shared = Arc::new(platform.clone());
-        let receiver = Arc::new(Receiver::new(Arc::clone(&shared), PUBLIC_URL));
+        let catalogue = Arc::new(Catalogue::built_in());
+        let receiver = Arc::new(Receiver::new(Arc::clone(&shared), PUBLIC_URL, Arc::clone(&catalogue)));
+        let caller = || Caller { platform: platform.clone(), callbacks: callbacks.clone() };
         let public_url = Url::parse(PUBLIC_URL).ok();
         let policy = Arc::new(Policy::new(Vec::new(), public_url.as_ref()));
-        let api = Api { platform: Arc::clone(&shared), policy: Arc::clone(&policy), public_url };
+        let api = Api {
+            platform: Arc::clone(&shared),
+            policy: Arc::clone(&policy),
+            public_url,
+            catalogue,
+            callbacks: Arc::new(caller()),
+        };
         Self {
             router: webhook_receiver::router(Arc::clone(&receiver)).merge(instances_api::router(Arc::new(api))),
             receiver,
-            dispatchers: [0, 1].map(|_| {
-                let caller = Caller { platform: platform.clone(), callbacks: callbacks.clone() };
-                Dispatcher::new(Arc::clone(&shared), caller, Arc::clone(&policy), retry)
-            }),
+            dispatchers: [0, 1].map(|_| Dispatcher::new(Arc::clone(&shared), caller(), Arc::clone(&policy), retry)),
             platform,
         }
     }
@@ -72,6 +78,8 @@ pub struct World {
     pub owner: Account,
     authorization: SecretString,
     webhooks: Mutex<Vec<Webhook>>,
+    /// The instances of the poll jobs that were done.
+    polled: Mutex<Vec<InstanceId>>,
     retry: RetryPolicy,
     process: Process,
 }
@@ -84,7 +92,7 @@ impl World {
         let callbacks = Callbacks::default();
         let process = Process::new(platform, &callbacks, retry);
         let authorization = credentials.header();
-        Self { callbacks, owner, authorization, webhooks: Mutex::default(), retry, process }
+        Self { callbacks, owner, authorization, webhooks: Mutex::default(), polled: Mutex::default(), retry, process }
     }
 
     /// The platform of the process that is alive.
@@ -136,12 +144,23 @@ impl World {
         self.webhooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The instances of the poll jobs that were done, in order.
+    #[must_use]
+    pub fn polled(&self) -> Vec<InstanceId> {
+        self.polled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One request to the receiver: the whole answer.
+    pub async fn answer(&self, request: Request<Body>) -> Response<String> {
+        let (parts, body) = self.process.router.clone().oneshot(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Response::from_parts(parts, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
     /// One request to the receiver: its status and text.
     pub async fn call(&self, request: Request<Body>) -> (StatusCode, String) {
-        let response = self.process.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(bytes.to_vec()).unwrap())
+        let answer = self.answer(request).await;
+        (answer.status(), answer.into_body())
     }
 
     /// The provider sends one webhook, once.
@@ -180,8 +199,32 @@ impl World {
         }
     }
 
-    /// Hands over what is due, all of a receive at the same time; whether there was anything.
+    /// Hands over what is due in both queues; whether there was anything.
     pub async fn pump(&self) -> bool {
+        let batches = self.pump_batches().await;
+        self.pump_polls().await || batches
+    }
+
+    /// Hands over the poll jobs that are due.
+    async fn pump_polls(&self) -> bool {
+        let queue = self.platform().polls();
+        let received = queue.receive(10, Duration::ZERO).await.unwrap_or_default();
+        let any = !received.is_empty();
+        for message in received {
+            let job = Message::decode(&message.body);
+            if poller::handle(self.platform(), &message.body).await.is_err() {
+                continue;
+            }
+            if let Ok(Message::Poll(job)) = job {
+                self.polled.lock().unwrap_or_else(PoisonError::into_inner).push(job.instance);
+            }
+            let _ = queue.acknowledge(vec![message.receipt]).await;
+        }
+        any
+    }
+
+    /// Hands over the batches and attempts that are due, all of a receive at the same time.
+    async fn pump_batches(&self) -> bool {
         let queue = self.platform().batches();
         let received = queue.receive(10, Duration::ZERO).await.unwrap_or_default();
         let any = !received.is_empty();
@@ -205,7 +248,8 @@ impl World {
     /// When something is due next; `None`: never.
     fn next(&self) -> Option<Timestamp> {
         let (memory, now) = (&self.platform().memory, self.now());
-        let messages = memory.batches().messages().into_iter().map(|message| message.visible_at);
+        let messages = memory.batches().messages().into_iter().chain(memory.polls().messages());
+        let messages = messages.map(|message| message.visible_at);
         let buckets = memory.table().items("RETRY#").into_iter().map(|item| {
             let minute: i64 = item.key.partition.split('#').nth(1).unwrap().parse().unwrap();
             // Overdue: its sweep failed, and the next one comes a minute later.

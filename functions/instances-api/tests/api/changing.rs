@@ -7,14 +7,14 @@ use records::instances;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use crate::world::{CALLBACK, World};
+use crate::world::{CALLBACK, World, id};
 
 const KEY: &str = "event.notification.signature.key";
 const URL: &str = "event.notification.callback.url";
 
 async fn signature_key(world: &World, id: InstanceId) -> Option<String> {
     let view = instances::callback_view(&world.platform, id).await.unwrap().unwrap();
-    view.signature_key(&world.platform).await.unwrap().map(|key| key.expose_secret().to_owned())
+    view.credentials(&world.platform).await.unwrap().signature_key.map(|key| key.expose_secret().to_owned())
 }
 
 #[tokio::test]
@@ -58,9 +58,41 @@ async fn a_secret_is_replaced_by_a_value_and_unset_by_null() {
 async fn an_instance_keeps_its_connector() {
     let world = World::new(13).await;
     let id = world.instance(json!({})).await;
-    let reply = world.patch(id, &json!({"element": {"key": "standard"}})).await;
+    for element in [json!({"key": "standard"}), json!({"id": 7})] {
+        let reply = world.patch(id, &json!({"element": element})).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert!(reply.message().contains("hubspot"), "{}", reply.message());
+    }
+    assert_eq!(world.patch(id, &json!({"element": {"id": 16_784_420}})).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_that_names_another_instance_than_the_path_changes_neither() {
+    let world = World::new(18).await;
+    let (id, other) = (world.instance(json!({})).await, world.instance(json!({})).await);
+    let reply = world.patch(id, &json!({"id": other, "tags": ["x"]})).await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-    assert!(reply.message().contains("hubspot"), "{}", reply.message());
+    assert!(reply.message().starts_with(&format!("id: given {other}; accepted: {id}")), "{}", reply.message());
+    for instance in [id, other] {
+        assert_eq!(world.get(&format!("/instances/{instance}")).await.json["tags"], json!([]));
+    }
+    let tagged = world.patch(id, &json!({"id": id, "tags": ["a", "b"]})).await;
+    assert_eq!(tagged.json["tags"], json!(["a", "b"]));
+    assert_eq!(world.patch(id, &json!({"tags": ["c"]})).await.json["tags"], json!(["c"]));
+}
+
+#[tokio::test]
+async fn a_handshakes_secret_stays_until_the_secret_is_set_or_unset() {
+    let world = World::new(19).await;
+    let made = world.post(&json!({"name": "x", "element": {"key": "asana"}})).await;
+    let instance = id(&made.json);
+    let kept = async || instances::handshake(&world.platform, instance).await.unwrap().is_some();
+    let secret = secrecy::SecretString::from("handed-over");
+    instances::keep_handshake(&world.platform, instance, &secret).await.unwrap();
+    world.patch(instance, &made.json).await;
+    assert!(kept().await);
+    world.patch(instance, &json!({"configuration": {"webhook.secret": null}})).await;
+    assert!(!kept().await);
 }
 
 #[tokio::test]

@@ -3,8 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod by_token;
 mod changing;
+mod elements;
 mod history;
+mod items;
+mod listing;
+mod ping;
 mod provisioning;
 mod release;
+mod replacing;
 mod world;

@@ -1,6 +1,7 @@
 //! Making an instance and reading it back.
 
 use http::StatusCode;
+use records::instances;
 use serde_json::{Value, json};
 
 use crate::world::{CALLBACK, World, id};
@@ -9,7 +10,6 @@ fn body() -> Value {
     json!({
         "name": "<b>Acme</b>",
         "element": {"key": "hubspot"},
-        "providerData": {"code": "grant-c0de"},
         "tags": ["<i>first</i>", "second"],
         "configuration": {
             "event.notification.enabled": true,
@@ -94,7 +94,7 @@ async fn a_secret_is_in_no_answer_and_nowhere_stored_in_clear() {
             .patch(instance, &json!({"configuration": {"event.notification.signature.key": "whsec_n3w-s3cret"}}))
             .await,
     ];
-    for secret in ["s1gnature-s3cret", "pr0vider-s3cret", "refr3sh-s3cret", "grant-c0de", "n3w-s3cret"] {
+    for secret in ["s1gnature-s3cret", "pr0vider-s3cret", "refr3sh-s3cret", "n3w-s3cret"] {
         assert!(answers.iter().all(|answer| !answer.text.contains(secret)), "{secret}");
         assert!(!world.holds(secret), "{secret}");
     }
@@ -121,6 +121,20 @@ async fn what_is_not_accepted_is_refused_by_name_and_nothing_is_made() {
         (json!({"configuration": {"event.notification.contract": "loose"}}), "extended or strict"),
         (json!({"configuration": {"event.vendor.account": ""}}), "event.vendor.account"),
         (json!({"configuration": {"#token": "x"}}), "token"),
+        (json!({"element": {"id": 7}}), "element.id"),
+        (json!({"providerData": {"code": "x"}}), "providerData.code"),
+        (json!({"configuration": {"event.vendor.type": "polling"}}), "polling is not available"),
+        (json!({"configuration": {"event.notification.type": "sms"}}), "event.notification.type"),
+        (json!({"configuration": {"event.poller.refresh_interval": 0}}), "event.poller.refresh_interval"),
+        (json!({"configuration": {"event.poller.configuration": "{\"a\""}}), "line 1, column 4"),
+        (json!({"configuration": {"event.notification.basic.password": "x"}}), "event.notification.basic.username"),
+        (json!({"configuration": {"event.notification.callback.headers": "x"}}), "Name: value"),
+        (json!({"configuration": {"event.notification.instance.finder": "x"}}), "event.notification.instance.finder"),
+        (json!({"configuration": {"event.metadata": {"webhook": []}}}), "event.metadata"),
+        (json!({"configuration": {"event.mapping.objectId": "a..b"}}), "event.mapping.objectId"),
+        (json!({"configuration": {"event.notification.calback.url": CALLBACK}}), "did you mean"),
+        (json!({"configuration": {"webhook.secret": " x "}}), "webhook.secret"),
+        (json!({"element": {"key": "sfdc"}}), "event.vendor.account"),
         (
             json!({"configuration": {"event.notification.callback.url":
                 "https://hooks.example.com/base/elements/api-v2/events/hubspot/"}}),
@@ -142,6 +156,37 @@ async fn what_is_not_accepted_is_refused_by_name_and_nothing_is_made() {
     assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(large.message().contains("262144"), "{}", large.message());
     assert_eq!(world.platform.steps(), before);
+}
+
+#[tokio::test]
+async fn a_connector_may_be_named_by_its_number() {
+    let world = World::new(5).await;
+    let made = world.post(&json!({"name": "Acme", "element": {"key": "hubspot"}})).await;
+    let by_number = world.post(&json!({"name": "Acme", "element": {"id": made.json["elementId"]}})).await;
+    assert_eq!((by_number.status, &by_number.json["element"]), (StatusCode::OK, &made.json["element"]));
+}
+
+#[tokio::test]
+async fn the_url_of_a_provider_that_proves_itself_by_it_shows_where_the_secret_is_to_stand() {
+    let world = World::new(6).await;
+    let configuration = json!({"event.vendor.account": "00D000000000001", "webhook.secret": "pr0vider-s3cret"});
+    let made = world.post(&json!({"name": "x", "element": {"key": "sfdc"}, "configuration": configuration})).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text);
+    let url = made.json["webhookUrl"].as_str().unwrap();
+    assert!(url.contains("/events/sfdc/") && url.ends_with("=********"), "{url}");
+    assert!(!made.text.contains("s3cret"));
+}
+
+#[tokio::test]
+async fn the_providers_account_counts_as_its_connector_counts_it() {
+    let world = World::new(7).await;
+    let configuration = json!({"event.vendor.account": "00D000000000001AAA"});
+    let made = world.post(&json!({"name": "x", "element": {"key": "sfdc"}, "configuration": configuration})).await;
+    let routed = async |account| instances::routed(&world.platform, "sfdc", account).await.unwrap().0;
+    assert_eq!(routed("00D000000000001").await, [id(&made.json)]);
+    world.patch(id(&made.json), &json!({"configuration": {"event.vendor.account": "00D000000000002AAA"}})).await;
+    assert!(routed("00D000000000001").await.is_empty());
+    assert_eq!(routed("00D000000000002").await, [id(&made.json)]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use connectors::Catalogue;
 use egress::Policy;
 use events::{Batch, Event, EventId, EventType, InstanceId, NotificationId, Source, Timestamp};
 use http::header::AUTHORIZATION;
@@ -23,6 +24,15 @@ use url::Url;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
 pub(crate) const CALLBACK: &str = "https://app.example.com/hook";
+
+/// Whoever is called does not answer.
+struct Nobody;
+
+impl egress::Post for Nobody {
+    async fn post(&self, _: egress::CallbackRequest) -> Result<egress::Answer, egress::Failure> {
+        Err(egress::Failure::Connect("nobody is there".into()))
+    }
+}
 
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -74,6 +84,8 @@ impl World {
             platform: Arc::new(self.platform.clone()),
             policy: Arc::new(Policy::new(Vec::new(), Some(&url))),
             public_url: Some(url),
+            catalogue: Arc::new(Catalogue::built_in()),
+            callbacks: Arc::new(Nobody),
         }))
     }
 
@@ -108,6 +120,13 @@ impl World {
         let reply = self.post(&body).await;
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
         id(&reply.json)
+    }
+
+    /// Two of an instance's keys: its account's user secret and its own token.
+    pub(crate) async fn by_token(&self, id: InstanceId) -> String {
+        let token = self.get(&format!("/instances/{id}")).await.json["token"].as_str().unwrap().to_owned();
+        let user = self.owner.split_once(", ").unwrap().0;
+        format!("Element {token}, {user}")
     }
 
     /// A delivery in `state`: the `n`th, `n` minutes old.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use crate::demo::reply::Wanted;
 use crate::listen::arrival::Told;
+use crate::paint::counted;
 
 /// A change as far as it is known beforehand.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +33,9 @@ impl From<&Told> for Change {
     }
 }
 
+/// So many changes of a notification are named where it is missing or too many: most have no more.
+const SHOWN: usize = 5;
+
 /// A notification that must arrive once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Expected {
@@ -42,12 +47,49 @@ pub(crate) struct Expected {
     pub(crate) attempt: u32,
 }
 
+/// What came of a scenario, or is to come of it, counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Tally {
+    /// Notifications.
+    pub(crate) notifications: usize,
+    /// Signals that were taken.
+    pub(crate) signals: usize,
+    /// Handshakes that were answered.
+    pub(crate) handshakes: usize,
+    /// Webhooks that were refused.
+    pub(crate) refused: usize,
+}
+
+impl Tally {
+    /// Counts a webhook that was, or is to be, answered as wanted.
+    pub(crate) fn count(&mut self, wanted: &Wanted) {
+        match wanted {
+            Wanted::Taken => {}
+            Wanted::Signal => self.signals += 1,
+            Wanted::Refused => self.refused += 1,
+            Wanted::Text(_) | Wanted::Header(..) => self.handshakes += 1,
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [(self.notifications, "notification"), (self.signals, "signal"), (self.handshakes, "handshake")];
+        let mut parts: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| counted(*count, what)).collect();
+        if self.refused > 0 {
+            parts.push(format!("{} refused", self.refused));
+        }
+        f.write_str(if parts.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&parts.join(", "))
+    }
+}
+
 /// The account of one scenario.
 #[derive(Debug, Default)]
 struct Account {
     missing: Vec<Expected>,
-    arrived: usize,
-    refused: usize,
+    arrived: Tally,
     /// What arrived beyond what was expected, in words.
     surprises: Vec<String>,
 }
@@ -71,26 +113,21 @@ impl Ledger {
         let known = scenario.filter(|scenario| *scenario < self.accounts.len());
         // What nobody awaits is put where it will be seen.
         let Some(account) = self.accounts.get_mut(known.unwrap_or(0)) else { return };
-        account.arrived += 1;
+        account.arrived.notifications += 1;
         match account.missing.iter().position(|expected| *expected == found) {
             Some(place) => drop(account.missing.remove(place)),
             None => account.surprises.push(format!("not expected: {found}")),
         }
     }
 
-    /// Notes how a webhook was answered, and how it should have been.
-    pub(crate) fn answered(&mut self, scenario: usize, status: u16, expected: u16) {
+    /// Notes how a webhook was answered: as it should have been, or what is wrong with the answer.
+    pub(crate) fn answered(&mut self, scenario: usize, wanted: &Wanted, fault: Option<String>) {
         if let Some(account) = self.accounts.get_mut(scenario) {
-            account.refused += usize::from(status == 401);
-            if status != expected {
-                account.surprises.push(format!("answered {status} instead of {expected}"));
+            match fault {
+                None => account.arrived.count(wanted),
+                Some(fault) => account.surprises.push(fault),
             }
         }
-    }
-
-    /// How many webhooks of a scenario were refused.
-    pub(crate) fn refused(&self, scenario: usize) -> usize {
-        self.accounts.get(scenario).map_or(0, |account| account.refused)
     }
 
     /// Notes something else that went wrong in a scenario.
@@ -105,9 +142,9 @@ impl Ledger {
         self.accounts.iter().all(|account| account.missing.is_empty())
     }
 
-    /// How many notifications have arrived in a scenario.
-    pub(crate) fn arrived(&self, scenario: usize) -> usize {
-        self.accounts.get(scenario).map_or(0, |account| account.arrived)
+    /// What has come of a scenario.
+    pub(crate) fn arrived(&self, scenario: usize) -> Tally {
+        self.accounts.get(scenario).map_or_else(Tally::default, |account| account.arrived)
     }
 
     /// What is wrong with a scenario: nothing, if it went as expected.
@@ -120,13 +157,12 @@ impl Ledger {
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (count, first) = (self.changes.len(), self.changes.first());
         write!(f, "{}", self.instance)?;
-        if let Some(first) = first {
-            write!(f, ", {first}")?;
+        for change in self.changes.iter().take(SHOWN) {
+            write!(f, ", {change}")?;
         }
-        if count > 1 {
-            write!(f, " + {} more", count - 1)?;
+        if let more @ 1.. = self.changes.len().saturating_sub(SHOWN) {
+            write!(f, " + {more} more")?;
         }
         if self.attempt > 1 { write!(f, ", at attempt {}", self.attempt) } else { Ok(()) }
     }
@@ -158,10 +194,10 @@ mod tests {
         ledger.book(Some(1), "b", &[told("1")], 1);
         ledger.book(Some(0), "a", &[told("3")], 1);
         assert!(!ledger.complete());
-        assert_eq!(ledger.faults(0), ["missing: a, CREATED contacts 1 + 1 more"]);
+        assert_eq!(ledger.faults(0), ["missing: a, CREATED contacts 1, CREATED contacts 2"]);
         ledger.book(Some(0), "a", &[told("1"), told("2")], 1);
         assert!(ledger.complete());
-        assert_eq!((ledger.arrived(0), ledger.faults(0).len(), ledger.faults(1).len()), (2, 0, 0));
+        assert_eq!((ledger.arrived(0).notifications, ledger.faults(0).len(), ledger.faults(1).len()), (2, 0, 0));
     }
 
     #[test]
@@ -179,12 +215,29 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_counted_and_a_fault_only_where_none_was_expected() {
+    fn an_answer_is_counted_as_what_it_was_and_a_wrong_one_as_a_fault() {
         let mut ledger = ledger();
-        ledger.answered(0, 401, 401);
-        ledger.answered(1, 401, 200);
-        assert_eq!((ledger.refused(0), ledger.refused(1)), (1, 1));
-        assert!(ledger.faults(1).contains(&"answered 401 instead of 200".to_owned()));
-        assert!(!ledger.faults(0).iter().any(|fault| fault.contains("401")));
+        let handshake = Wanted::Text("x".into());
+        for wanted in [&Wanted::Refused, &Wanted::Signal, &Wanted::Signal, &handshake, &Wanted::Taken] {
+            ledger.answered(0, wanted, None);
+        }
+        assert_eq!(ledger.arrived(0), Tally { notifications: 0, signals: 2, handshakes: 1, refused: 1 });
+        ledger.answered(1, &Wanted::Refused, Some("answered 200 instead of 401".into()));
+        assert_eq!(ledger.arrived(1), Tally::default());
+        assert!(ledger.faults(1).contains(&"answered 200 instead of 401".to_owned()));
+    }
+
+    #[test]
+    fn a_long_notification_is_named_by_its_first_changes() {
+        let long = expected("a", &["1", "2", "3", "4", "5", "6", "7"]);
+        let named = long.to_string();
+        assert!(named.starts_with("a, CREATED contacts 1, ") && named.ends_with(" 5 + 2 more"), "{named}");
+    }
+
+    #[test]
+    fn a_tally_is_said_in_words() {
+        assert_eq!(Tally::default().to_string(), "nothing");
+        let tally = Tally { notifications: 1, signals: 2, handshakes: 0, refused: 3 };
+        assert_eq!(tally.to_string(), "1 notification, 2 signals, 3 refused");
     }
 }

@@ -4,18 +4,23 @@
 //! is shown at the end is what arrived: anything missing or too many is named, and the exit code is 1 then. Nothing is
 //! left behind, also when something fails.
 //!
-//! *Flow.* [`scenarios`] says what is sent and what must come of it; [`provider`] provisions and sends; the receiver of
-//! `listen` takes what arrives; [`ledger`] compares; [`table`] shows. Waiting is for what is expected, up to a deadline.
+//! *Flow.* [`scenarios`] says what is sent and what must come of it ([`recorded`]: every connector's examples, also those of
+//! a provider that the demo defines itself, in a file as any user could); [`provider`] provisions and sends; the receiver of
+//! `listen` takes what arrives; [`ledger`] compares, and [`reply`] how webhooks are
+//! answered; [`table`] shows. Waiting is for what is expected, up to a deadline.
 //! Whether something arrives that should not can only be seen while the demo runs: the longest expected wait (a retry,
 //! some five seconds) leaves time for it, and the server finishes what is at work before the account is closed.
 
 mod ledger;
 mod provider;
+mod recorded;
+mod reply;
 mod scenarios;
 mod table;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,20 +33,26 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::config::Serve;
+use crate::definitions::{self, Loaded};
 use crate::demo::ledger::Ledger;
 use crate::demo::provider::Provider;
+use crate::demo::reply::Wanted;
 use crate::demo::scenarios::{Scenario, Send};
 use crate::demo::table::Row;
 use crate::listen::arrival::Arrival;
 use crate::listen::receiver::{self, Behaviour};
 use crate::listen::{WAITING, show};
-use crate::paint::Paint;
+use crate::paint::{Paint, counted};
 use crate::run::{failed, stop_signals};
 use crate::say;
 use crate::serve::{self, Running, ServeError};
 
 /// How long everything expected may take to arrive. The retry comes after 5 s ± 20 %.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A provider that nobody has heard of: its key, and its definition.
+const OWN_KEY: &str = "lantern";
+const OWN_DEFINITION: &str = include_str!("lantern.yaml");
 
 /// Why the demo did not get to its end.
 #[derive(Debug, thiserror::Error)]
@@ -121,12 +132,15 @@ impl Drop for Callbacks {
     }
 }
 
-async fn demonstrate(folder: &std::path::Path, paint: Paint) -> Result<bool, DemoError> {
+async fn demonstrate(folder: &Path, paint: Paint) -> Result<bool, DemoError> {
     let began = Instant::now();
-    let scenarios = scenarios::all(SystemClock.now());
+    let settings = settings(folder);
+    let file = format!("{OWN_KEY}.yaml");
+    let loaded = define(settings.connectors.as_deref(), &file)?;
+    let scenarios = scenarios::all(&loaded.catalogue, OWN_KEY, &file, SystemClock.now());
     let (signature_key, webhook_secret) = (secret(), secret());
     let mut callbacks = Callbacks::start(&SignatureKey::new(signature_key.as_str().into())?).await?;
-    let running = serve::start(&settings(folder)).await?;
+    let running = serve::start(&settings).await?;
     let provider = Provider::new(&running.public_url, &running.authorization)?;
     introduce(&running, &callbacks, folder, paint);
 
@@ -138,13 +152,22 @@ async fn demonstrate(folder: &std::path::Path, paint: Paint) -> Result<bool, Dem
     let sending = send(&provider, &scenarios, &instances, &webhook_secret);
     let (answers, ()) = tokio::join!(sending, book.keep(&mut callbacks.arrivals));
     book.keep_rest(running, &mut callbacks.arrivals).await;
-    for Answer { scenario, status, expected } in answers {
-        match status {
-            Ok(status) => book.ledger.answered(scenario, status, expected),
+    for Answer { scenario, wanted, fault } in answers {
+        match fault {
+            Ok(fault) => book.ledger.answered(scenario, wanted, fault),
             Err(error) => book.ledger.complain(scenario, error.to_string()),
         }
     }
     Ok(book.close(&scenarios, began.elapsed()))
+}
+
+/// Writes the demo's own definition as a user would, and reads what the server will read.
+fn define(folder: Option<&Path>, file: &str) -> Result<Loaded, DemoError> {
+    if let Some(folder) = folder {
+        std::fs::create_dir(folder).map_err(DemoError::Folder)?;
+        std::fs::write(folder.join(file), OWN_DEFINITION).map_err(DemoError::Folder)?;
+    }
+    Ok(definitions::load(folder).map_err(ServeError::from)?)
 }
 
 /// A random key that serves as a text and, as Standard Webhooks writes keys, as base64.
@@ -152,28 +175,32 @@ fn secret() -> String {
     format!("whsec_{:016x}{:016x}", OsRandom.bits(), OsRandom.bits())
 }
 
-fn settings(folder: &std::path::Path) -> Serve {
+fn settings(folder: &Path) -> Serve {
     Serve {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         data: folder.join("data"),
         public_url: None,
         allow_callbacks_to: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8))],
+        connectors: Some(folder.join("connectors")),
         // The demo starts no log: its output is what is to be read.
         log: String::new(),
     }
 }
 
-fn introduce(running: &Running, callbacks: &Callbacks, folder: &std::path::Path, paint: Paint) {
+fn introduce(running: &Running, callbacks: &Callbacks, folder: &Path, paint: Paint) {
     say!("{}\n", paint.bold("Pollhook demo: a real server, a real callback, webhooks as the providers sign them"));
     say!("  server     {}", running.public_url);
     say!("  data       {} (removed at the end)", folder.display());
     say!("  callbacks  http://{} checks both signatures", callbacks.steady);
     say!("             http://{} does too, and answers each first attempt 503", callbacks.failing);
+    say!("  provider   invented, and all that Pollhook knows of it is connectors/{OWN_KEY}.yaml there:");
+    let definition = OWN_DEFINITION.lines().take_while(|line| !line.starts_with("examples:"));
+    definition.for_each(|line| say!("{}", paint.dim(&format!("               {line}"))));
 }
 
 async fn provision(
     provider: &Provider,
-    scenarios: &[Scenario],
+    scenarios: &[Scenario<'_>],
     callbacks: &Callbacks,
     signature_key: &str,
     webhook_secret: &str,
@@ -188,30 +215,32 @@ async fn provision(
 }
 
 /// How a webhook was answered.
-struct Answer {
+struct Answer<'s> {
     scenario: usize,
-    status: Result<u16, DemoError>,
-    expected: u16,
+    wanted: &'s Wanted,
+    /// What is wrong with the answer, if there was one.
+    fault: Result<Option<String>, DemoError>,
 }
 
 /// Sends everything, in order.
-async fn send(
+async fn send<'s>(
     provider: &Provider,
-    scenarios: &[Scenario],
+    scenarios: &'s [Scenario<'_>],
     instances: &HashMap<String, InstanceId>,
     secret: &str,
-) -> Vec<Answer> {
+) -> Vec<Answer<'s>> {
     let mut answers = Vec::new();
     for (scenario, Scenario { sends, .. }) in scenarios.iter().enumerate() {
-        for Send { webhook, to, after, status: expected } in sends {
+        for Send { webhook, to, after, wanted } in sends {
             let id = |name: &Option<String>| name.as_ref().and_then(|name| instances.get(name)).copied();
-            let posting = async {
+            let sending = async {
                 if let Some(instance) = id(after) {
                     provider.told(instance).await?;
                 }
-                provider.post(webhook, id(to), secret).await
+                let answered = provider.send(webhook, id(to), secret).await?;
+                Ok(wanted.fault(webhook.connector, &answered))
             };
-            answers.push(Answer { scenario, status: posting.await, expected: *expected });
+            answers.push(Answer { scenario, wanted, fault: sending.await });
         }
     }
     answers
@@ -222,19 +251,27 @@ struct Book {
     ledger: Ledger,
     /// The scenario of each instance, by its name.
     owners: HashMap<String, usize>,
-    /// Width of the longest instance's name.
+    /// How many notifications of each scenario are still to be shown.
+    lines: Vec<usize>,
+    /// How many notifications were not shown.
+    unshown: usize,
+    /// Width of the longest name of an instance whose notifications are shown.
     width: usize,
     paint: Paint,
 }
 
 impl Book {
-    fn new(scenarios: &[Scenario], paint: Paint) -> Self {
-        let mut book = Self { ledger: Ledger::default(), owners: HashMap::new(), width: 0, paint };
+    fn new(scenarios: &[Scenario<'_>], paint: Paint) -> Self {
+        let mut book =
+            Self { ledger: Ledger::default(), owners: HashMap::new(), lines: Vec::new(), unshown: 0, width: 0, paint };
         for (number, scenario) in scenarios.iter().enumerate() {
             book.ledger.open(scenario.expected.clone());
+            book.lines.push(scenario.lines);
             for instance in &scenario.instances {
                 book.owners.insert(instance.name.clone(), number);
-                book.width = book.width.max(instance.name.chars().count());
+                if scenario.lines > 0 {
+                    book.width = book.width.max(instance.name.chars().count());
+                }
             }
         }
         book
@@ -266,13 +303,21 @@ impl Book {
     }
 
     fn take(&mut self, arrival: &Arrival) {
-        say!("  {}", show::line(arrival, self.width, self.paint));
+        let name = arrival.notification.as_ref().map(|notification| &notification.message.instance_name);
+        let owner = name.and_then(|name| self.owners.get(name)).copied();
+        // What nobody awaits is always shown.
+        match owner.and_then(|owner| self.lines.get_mut(owner)) {
+            Some(0) => self.unshown += 1,
+            left => {
+                left.into_iter().for_each(|left| *left -= 1);
+                say!("  {}", show::line(arrival, self.width, self.paint));
+            }
+        }
         let Some(notification) = &arrival.notification else {
             self.ledger.complain(0, "something that is not a notification arrived".into());
             return;
         };
         let message = &notification.message;
-        let owner = self.owners.get(&message.instance_name).copied();
         match arrival.status {
             StatusCode::OK => self.ledger.book(owner, &message.instance_name, &message.events, arrival.count),
             StatusCode::SERVICE_UNAVAILABLE => {}
@@ -282,21 +327,24 @@ impl Book {
             }
         }
     }
+
     /// Shows the table; returns whether all went as expected.
-    fn close(self, scenarios: &[Scenario], took: Duration) -> bool {
-        let row = |(number, scenario): (usize, &Scenario)| {
-            let refused = scenario.sends.iter().filter(|send| send.status == 401).count();
-            Row {
-                scenario: scenario.name.clone(),
-                sent: counted(scenario.sends.len(), "webhook"),
-                expected: outcome(scenario.expected.len(), refused),
-                arrived: outcome(self.ledger.arrived(number), self.ledger.refused(number)),
-                faults: self.ledger.faults(number),
-            }
+    fn close(self, scenarios: &[Scenario<'_>], took: Duration) -> bool {
+        let row = |(number, scenario): (usize, &Scenario<'_>)| Row {
+            scenario: scenario.name.clone(),
+            sent: counted(scenario.sends.len(), "request"),
+            expected: scenario.tally().to_string(),
+            arrived: self.ledger.arrived(number).to_string(),
+            faults: self.ledger.faults(number),
         };
         let rows: Vec<Row> = scenarios.iter().enumerate().map(row).collect();
         let wrong = rows.iter().filter(|row| !row.faults.is_empty()).count();
+        say!("  {}", self.paint.dim(&format!("… and {} more, compared below", self.unshown)));
         say!("\n{}\n", table::render(&rows, self.paint));
+        say!("  Answers are compared too: acknowledgements (Salesforce's is XML), and what handshakes are to echo.");
+        say!(
+            "  A signal (Dropbox) says only that something changed, and became a poll job. Polling is not there yet.\n"
+        );
         let seconds = took.as_secs_f64();
         let verdict = match wrong {
             0 => self.paint.good("All as expected"),
@@ -305,17 +353,4 @@ impl Book {
         say!("  {verdict}, in {seconds:.1} s");
         wrong == 0
     }
-}
-
-fn outcome(notifications: usize, refused: usize) -> String {
-    match (notifications, refused) {
-        (0, 0) => "nothing".into(),
-        (count, 0) => counted(count, "notification"),
-        (0, refused) => format!("{refused} refused"),
-        (count, refused) => format!("{}, {refused} refused", counted(count, "notification")),
-    }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, Method};
 use connectors::{Connector, Outgoing};
 use events::InstanceId;
 use platform::{Clock as _, SystemClock};
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::demo::DemoError;
+use crate::demo::reply::Answered;
 
 /// Longer than any request to a server on the same machine takes, shorter than the demo.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -41,15 +42,21 @@ pub(crate) enum Signing {
 
 /// A webhook to post.
 #[derive(Clone, Debug)]
-pub(crate) struct Webhook {
+pub(crate) struct Webhook<'c> {
     /// Whose.
-    pub(crate) connector: &'static Connector,
+    pub(crate) connector: &'c Connector,
+    /// How: POST, or GET.
+    pub(crate) method: Method,
+    /// The query beside the secret, without its `?`.
+    pub(crate) query: String,
     /// The delivery's id, where the provider sends one.
     pub(crate) id: String,
     /// Headers beside the signature.
     pub(crate) headers: HeaderMap,
     /// The body.
     pub(crate) body: String,
+    /// The secret, where it is not the demo's.
+    pub(crate) secret: Option<String>,
     /// How it is signed.
     pub(crate) signing: Signing,
 }
@@ -101,28 +108,41 @@ impl Provider {
         }
     }
 
-    /// Posts a webhook, to `instance`'s own URL or else the connector's; returns the status of the answer.
-    pub(crate) async fn post(
+    /// Sends a webhook, to `instance`'s own URL or else the connector's; returns the answer. `secret` is the demo's.
+    pub(crate) async fn send(
         &self,
-        webhook: &Webhook,
+        webhook: &Webhook<'_>,
         instance: Option<InstanceId>,
         secret: &str,
-    ) -> Result<u16, DemoError> {
-        let mut url = format!("{}{}/{}", self.public_url, webhook_receiver::EVENTS_PATH, webhook.connector.key());
+    ) -> Result<Answered, DemoError> {
+        let connector = webhook.connector;
+        let mut url = format!("{}{}/{}", self.public_url, webhook_receiver::EVENTS_PATH, connector.key());
         if let Some(instance) = instance {
             url = format!("{url}/{}", instance.to_path());
         }
+        if !webhook.query.is_empty() {
+            url = format!("{url}?{}", webhook.query);
+        }
         let mut headers = webhook.headers.clone();
-        headers.insert("content-type", axum::http::HeaderValue::from_static("application/json"));
-        let secret = if webhook.signing == Signing::Wrong { "d3Jvbmc=" } else { secret };
-        if webhook.signing != Signing::None && webhook.connector.verifies() {
-            let body = webhook.body.as_bytes();
-            let outgoing = Outgoing { method: "POST", url: &url, body, id: &webhook.id, at: SystemClock.now() };
-            for (name, value) in webhook.connector.sign(secret, &outgoing).map_err(DemoError::Sign)? {
+        if webhook.method == Method::POST {
+            headers.entry("content-type").or_insert(HeaderValue::from_static("application/json"));
+        }
+        let secret = match webhook.signing {
+            Signing::Right => Some(webhook.secret.as_deref().unwrap_or(secret)),
+            Signing::Wrong => Some("d3Jvbmc="),
+            Signing::None => None,
+        };
+        if let Some(secret) = secret.filter(|_| connector.verifies()) {
+            url = connector.url_with_secret(&url, secret).into_owned();
+            let (method, body) = (webhook.method.as_str(), webhook.body.as_bytes());
+            let outgoing = Outgoing { method, url: &url, body, id: &webhook.id, at: SystemClock.now() };
+            for (name, value) in connector.sign(secret, &outgoing).map_err(DemoError::Sign)? {
                 headers.insert(name, value);
             }
         }
-        let response = self.http.post(&url).headers(headers).body(webhook.body.clone()).send().await?;
-        Ok(response.status().as_u16())
+        let request = self.http.request(webhook.method.clone(), &url).headers(headers).body(webhook.body.clone());
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Answered { status, headers, body: response.text().await? })
     }
 }

@@ -1,6 +1,7 @@
 //! A request to the listener, and the notification in it.
 
 use axum::http::StatusCode;
+use bytes::Bytes;
 use events::Timestamp;
 use serde::Deserialize;
 
@@ -21,6 +22,8 @@ pub(crate) struct Arrival {
     pub(crate) status: StatusCode,
     /// What it holds; `None`: not a notification.
     pub(crate) notification: Option<Notification>,
+    /// Its body, as it came.
+    pub(crate) body: Bytes,
 }
 
 /// As much of a notification as is shown. Read leniently: a listener shows also what is odd.

@@ -62,6 +62,9 @@ pub(crate) async fn run(settings: &Listen) -> ExitCode {
         let paint = Paint::of_stdout();
         while let Some(arrival) = arrivals.recv().await {
             say!("\n{}", show::whole(&arrival, paint));
+            if settings.bodies {
+                say!("{}", show::body(&arrival));
+            }
         }
     };
     tokio::select! {

@@ -68,7 +68,7 @@ async fn take(State(listener): State<Arc<Listener>>, method: Method, headers: He
         }
         None => (StatusCode::OK, String::new()),
     };
-    let arrival = Arrival { at, id, count, verdicts, status, notification };
+    let arrival = Arrival { at, id, count, verdicts, status, notification, body };
     // Nobody shows what arrives any more: it is better sent again later.
     if listener.tell.send(arrival).await.is_err() {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "stopping");

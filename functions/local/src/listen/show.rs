@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use crate::listen::arrival::{Arrival, Message, Told};
 use crate::listen::verdict::Verdict;
-use crate::paint::{Paint, legible};
+use crate::paint::{Paint, legible, legible_start};
 
 /// Indentation of all lines but the first: the width of the time before it.
 const INDENT: &str = "           ";
@@ -44,6 +44,13 @@ pub(crate) fn whole(arrival: &Arrival, paint: Paint) -> String {
         let _ = write!(text, "\n{INDENT}{} ({})", change(event), legible(&event.date));
     }
     text
+}
+
+/// An arrival's body as it came, but for what could harm a terminal.
+pub(crate) fn body(arrival: &Arrival) -> String {
+    let text = String::from_utf8_lossy(&arrival.body);
+    let lines: Vec<String> = text.lines().map(|line| format!("{INDENT}{}", legible_start(line, usize::MAX))).collect();
+    lines.join("\n")
 }
 
 /// An arrival in one line: time, answer, instance, the first change and how many more.
@@ -98,6 +105,7 @@ fn came(count: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use events::Timestamp;
     use events::signature::SignatureError;
 
@@ -117,6 +125,7 @@ mod tests {
             verdicts: Verdicts { elements: verdict, standard: Verdict::Good },
             status,
             notification: Notification::read(BODY),
+            body: Bytes::from_static(BODY),
         }
     }
 
@@ -129,6 +138,17 @@ mod tests {
              instance-7-hubspot-events  n1  ↻ 2nd time\n           \
              CREATED contacts 123 (2024-11-14T19:22:39Z)"
         );
+    }
+
+    #[test]
+    fn a_body_is_shown_whole_as_it_came_and_cannot_move_the_cursor() {
+        let mut raw = arrival(StatusCode::OK, 1, Verdict::Good);
+        assert_eq!(
+            body(&raw).split_whitespace().collect::<String>(),
+            std::str::from_utf8(BODY).unwrap().split_whitespace().collect::<String>()
+        );
+        raw.body = Bytes::from_static(b"a\x1b[2J\xff\nb");
+        assert_eq!(body(&raw), format!("{INDENT}a\u{fffd}[2J\u{fffd}\n{INDENT}b"));
     }
 
     #[test]

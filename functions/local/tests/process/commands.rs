@@ -58,6 +58,18 @@ async fn listen_takes_what_is_signed_refuses_what_is_not_and_shows_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn listen_prints_bodies_as_they_came_if_it_is_asked_to() {
+    let body = r#"{"topic":"t","message":{"instanceId":7,"events":[],"raw":{"b":1.50,"a":"\u001b"}}}"#;
+    let server = Server::spawn(&mut binary(&["listen", "--port", "0", "--bodies"])).await;
+    assert_eq!(post(&server.url, HeaderMap::new(), body).await.0, 200);
+    server.printed(body).await;
+    let server = Server::spawn(&mut binary(&["listen", "--port", "0"])).await;
+    assert_eq!(post(&server.url, HeaderMap::new(), body).await.0, 200);
+    server.printed("(no name) (7)").await;
+    assert!(!server.stdout().contains("1.50"), "{}", server.stdout());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn listen_fails_as_told_and_the_retry_is_shown_as_a_repeat() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = binary(&["listen"]);
@@ -80,6 +92,11 @@ fn the_demo_ends_as_expected_and_leaves_nothing_behind() {
     assert!(demo.status.success(), "{}{}", demo.stdout, demo.stderr);
     assert!(demo.stdout.contains("All as expected") && demo.stdout.contains("verdict"), "{}", demo.stdout);
     assert!(demo.stdout.contains("503") && demo.stdout.contains("↻ 2nd time"), "{}", demo.stdout);
+    for shown in ["Salesforce", "Dropbox", "Lantern, defined in lantern.yaml", "x-lantern-signature", "1 handshake"] {
+        assert!(demo.stdout.contains(shown), "{shown}: {}", demo.stdout);
+    }
+    assert!(demo.stdout.contains("2 signals") && demo.stdout.contains("Polling is not there yet"), "{}", demo.stdout);
+    assert!(demo.stdout.lines().count() < 80, "short enough to be read: {}", demo.stdout);
     assert!(!demo.stdout.contains('✗') && !demo.stdout.contains('\u{1b}'), "{}", demo.stdout);
     assert_eq!(demo.stderr, "", "no log among the output");
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use embedded::{Embedded, Options};
+use embedded::{Embedded, Options, StoreQueue};
 use platform::{OsRandom, Outgoing, Platform as _, Queue as _, SystemClock};
 
 use super::common::{Server, binary, run, until};
@@ -14,11 +14,13 @@ fn poison() -> String {
     format!("not ours\t{}", "x".repeat(300))
 }
 
-async fn send(data: &Path) {
-    let options = Options::new(Arc::new(SystemClock), Arc::new(OsRandom), Duration::from_secs(60));
-    let platform = Embedded::open(data, options).unwrap();
-    let message = Outgoing { body: poison(), delay: Duration::ZERO, group: "g".into() };
-    platform.batches().send(vec![message]).await.unwrap();
+fn open(data: &Path) -> Embedded {
+    Embedded::open(data, Options::new(Arc::new(SystemClock), Arc::new(OsRandom), Duration::from_secs(60))).unwrap()
+}
+
+async fn send(queue: &StoreQueue, body: String) {
+    let message = Outgoing { body, delay: Duration::ZERO, group: "g".into() };
+    queue.send(vec![message]).await.unwrap();
 }
 
 async fn sets_aside(data: &Path) -> Server {
@@ -31,7 +33,7 @@ async fn sets_aside(data: &Path) -> Server {
 async fn a_message_that_cannot_be_read_is_set_aside_told_at_each_start_and_can_be_put_back() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
-    send(folder.path()).await;
+    send(open(folder.path()).batches(), poison()).await;
     let server = sets_aside(folder.path()).await;
     assert!(!server.stderr().contains("there are dead letters"));
     let refused = run(&mut binary(&["dead-letters", "--data", data]));
@@ -53,6 +55,35 @@ async fn a_message_that_cannot_be_read_is_set_aside_told_at_each_start_and_can_b
     assert!(back.status.success() && back.stdout.starts_with("1 put back"), "{}{}", back.stdout, back.stderr);
     assert_eq!(run(&mut binary(&["dead-letters", "--data", data])).stdout, "There are none.\n");
     sets_aside(folder.path()).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_shown_and_put_back_with_their_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["dead-letters", "--data", folder.path().to_str().unwrap()];
+    {
+        let platform = open(folder.path());
+        send(platform.batches(), "no batch".into()).await;
+        send(platform.polls(), "no job".into()).await;
+    }
+    let set_aside = async || {
+        let server = Server::start(folder.path()).await;
+        let both = |log: String| log.matches("a message was set aside").count() == 2;
+        until("two messages set aside", async || both(server.stderr()).then_some(())).await;
+        server.stop().await;
+        let shown = run(&mut binary(&arguments)).stdout;
+        let lines: Vec<_> = shown.lines().collect();
+        let queue_of = |body: &str| {
+            let at = lines.iter().position(|line| line.trim() == body).unwrap();
+            lines[at - 1].split("  ").nth(1).unwrap().to_owned()
+        };
+        assert_eq!((queue_of("no batch"), queue_of("no job")), ("batches".into(), "polls".into()), "{shown}");
+    };
+    set_aside().await;
+    let back = run(&mut binary(&[&arguments[..], &["--requeue"]].concat()));
+    assert!(back.stdout.starts_with("2 put back (1 into batches, 1 into polls)"), "{}{}", back.stdout, back.stderr);
+    assert_eq!(run(&mut binary(&arguments)).stdout, "There are none.\n");
+    set_aside().await;
 }
 
 #[test]

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod connectors;
 
 mod commands;
 mod dead_letters;
 mod delivery;
 mod kill;
+mod polls;
 mod returned;
 mod start;
 mod stop;

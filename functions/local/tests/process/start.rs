@@ -146,18 +146,20 @@ async fn a_path_that_nobody_has_is_told_what_there_is() {
 fn help_lists_every_flag_with_its_twin_and_never_a_secret() {
     let help = run(&mut binary(&["--help"]));
     assert!(help.status.success());
-    for flag in ["listen", "data", "public-url", "allow-callbacks-to", "log"] {
+    for flag in ["listen", "data", "public-url", "allow-callbacks-to", "connectors", "log"] {
         let twin = format!("POLLHOOK_{}", flag.replace('-', "_").to_uppercase());
         assert!(help.stdout.contains(&format!("--{flag} ")) && help.stdout.contains(&twin), "{flag}: {}", help.stdout);
     }
     assert!(help.stdout.contains("  demo") && help.stdout.contains("  listen"), "{}", help.stdout);
     let help = run(binary(&["listen", "--help"]).env("POLLHOOK_SECRET", "topsecret"));
     assert!(run(&mut binary(&["dead-letters", "--help"])).stdout.contains("POLLHOOK_REQUEUE"));
-    for flag in ["port", "secret", "fail-first"] {
+    for flag in ["port", "secret", "fail-first", "bodies"] {
         let twin = format!("POLLHOOK_{}", flag.replace('-', "_").to_uppercase());
-        assert!(help.stdout.contains(&format!("--{flag} ")) && help.stdout.contains(&twin), "{flag}: {}", help.stdout);
+        assert!(help.stdout.contains(&format!("--{flag}")) && help.stdout.contains(&twin), "{flag}: {}", help.stdout);
     }
     assert!(!help.stdout.contains("topsecret"));
+    let help = run(&mut binary(&["connectors", "--help"])).stdout;
+    assert!(help.contains("POLLHOOK_JSON") && help.contains("  check"), "{help}");
     assert!(run(&mut binary(&["demo", "--help"])).stdout.contains("removed at the end"));
     assert!(run(&mut binary(&["--version"])).stdout.starts_with("pollhook "));
 }

@@ -4,24 +4,55 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::Body;
+use connectors::catalogue;
+use events::message::PollJob;
 use events::{Batch, InstanceId, Message};
+use http::{Request, StatusCode};
 use platform::Platform as _;
+use records::bodies;
 use records::refused::{self, Reason};
 use scenarios::{RetryPolicy, Spec, Webhook, World};
 
 pub(crate) const SECRET: &str = "the app's secret";
 
+/// A secret in every provider's form, and the one that recorded requests hold.
+pub(crate) const RECORDED_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+pub(crate) const APP: &str = "https://app.example/";
+
 pub(crate) async fn world(seed: u64) -> World {
     World::new(seed, RetryPolicy::default()).await
 }
 
+/// An instance that is told of what its provider proves with the secret of these tests.
+pub(crate) fn of(connector: &'static str) -> Spec {
+    Spec::of(connector).webhook_secret(SECRET).callback(APP)
+}
+
 /// A HubSpot instance of `account` that wants its events.
 pub(crate) fn hubspot(account: &str) -> Spec {
-    Spec::of("hubspot").account(account).webhook_secret(SECRET).callback("https://app.example/")
+    of("hubspot").account(account)
 }
 
 pub(crate) fn one(world: &World, portal: &str, object: u64) -> Webhook {
     Webhook::hubspot(SECRET, &[(portal, object)], world.now())
+}
+
+/// An instance's own URL, behind the connector's.
+pub(crate) fn own(instance: InstanceId) -> String {
+    format!("/{}", instance.to_path())
+}
+
+pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+    let request = Request::post(format!("/elements/api-v2/events/{path}"));
+    headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(body.into()).unwrap()
+}
+
+/// Sends a webhook that is to be taken.
+pub(crate) async fn taken(world: &World, webhook: &Webhook) {
+    let (status, text) = world.send(webhook).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
 }
 
 /// The batches in the queue.
@@ -34,12 +65,64 @@ pub(crate) fn queued(world: &World) -> Vec<Batch> {
     held.iter().map(|held| batch(&held.body)).collect()
 }
 
+/// The batches in the queue, those kept as bodies among them.
+pub(crate) async fn batches(world: &World) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    for held in world.platform().memory.batches().messages() {
+        let mut message = Message::decode(&held.body).unwrap();
+        if let Message::Stored { body, .. } = &message {
+            let kept = bodies::get(world.platform(), body).await.unwrap().unwrap();
+            message = Message::decode(std::str::from_utf8(&kept).unwrap()).unwrap();
+        }
+        match message {
+            Message::Batch(batch) => batches.push(batch),
+            other => panic!("not a batch: {other:?}"),
+        }
+    }
+    batches
+}
+
+/// The instances that poll jobs are for.
+pub(crate) fn polls(world: &World) -> Vec<InstanceId> {
+    let held = world.platform().memory.polls().messages();
+    let job = |text: &str| match Message::decode(text).unwrap() {
+        Message::Poll(PollJob { instance, at }) => {
+            assert_eq!(at, world.now());
+            instance
+        }
+        other => panic!("not a poll job: {other:?}"),
+    };
+    sorted(held.iter().map(|held| job(&held.body)).collect())
+}
+
+pub(crate) fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort();
+    items
+}
+
 /// What is queued: of which instance, which objects.
 pub(crate) fn told(world: &World) -> Vec<(InstanceId, Vec<String>)> {
     let objects = |batch: &Batch| batch.events.iter().map(|event| event.object_id.clone()).collect();
-    let mut told: Vec<_> = queued(world).iter().map(|batch| (batch.instance, objects(batch))).collect();
-    told.sort();
-    told
+    sorted(queued(world).iter().map(|batch| (batch.instance, objects(batch))).collect())
+}
+
+/// What is queued for an instance, as texts to compare with.
+pub(crate) fn objects(told: &[&str]) -> Vec<String> {
+    told.iter().map(ToString::to_string).collect()
+}
+
+/// Everything that is stored and queued, as text; what is queued as it is and as it reads.
+pub(crate) async fn everything(world: &World) -> String {
+    let memory = &world.platform().memory;
+    let items = memory.table().items("");
+    let mut texts: Vec<String> =
+        items.iter().map(|item| format!("{:?} {}", item.key, String::from_utf8_lossy(&item.body))).collect();
+    let messages = memory.batches().messages().into_iter().chain(memory.polls().messages());
+    texts.extend(messages.map(|held| format!("{} {}", held.group, held.body)));
+    for batch in batches(world).await {
+        texts.push(format!("{:?} {}", batch.events, String::from_utf8_lossy(&batch.raw)));
+    }
+    texts.join("\n")
 }
 
 /// What was refused, after a flush.
@@ -51,4 +134,9 @@ pub(crate) async fn refused(world: &World, connector: &str) -> BTreeMap<Reason, 
 
 pub(crate) fn counts(of: &[(Reason, u64)]) -> BTreeMap<Reason, u64> {
     of.iter().copied().collect()
+}
+
+/// The keys of all built-in connectors.
+pub(crate) fn connectors() -> Vec<&'static str> {
+    catalogue().keys().collect()
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod sink;
+mod tls;
 
 use std::time::{Duration, Instant};
 
@@ -189,6 +190,23 @@ async fn a_literal_address_is_refused_before_anything_is_sent() {
         let forbidden = refused_address(post(&client, &format!("http://{host}:{port}/")).await);
         assert_eq!(forbidden.rule.what, "a loopback address", "{host}");
     }
+    for (host, what) in [
+        ("10.0.0.1", "a private address"),
+        ("0xa.1", "a private address"),
+        ("3232235777", "a private address"),
+        ("172.31.255.255", "a private address"),
+        ("[::ffff:192.168.1.1]", "a private address"),
+        ("169.254.1.1", "a link-local address"),
+        ("[fe80::1]", "a link-local address"),
+        ("[fd00::1]", "a unique local address"),
+        ("[::1]", "a loopback address"),
+        ("[64:ff9b::7f00:1]", "a loopback address"),
+        ("[64:ff9b::a9fe:a9fe]", "a cloud's metadata service"),
+        ("0", "an address of this host"),
+    ] {
+        let forbidden = refused_address(post(&client, &format!("http://{host}:{port}/")).await);
+        assert_eq!(forbidden.rule.what, what, "{host}");
+    }
     for url in ["ftp://example.com/", "http://a:b@8.8.8.8/", "http://8.8.8.8/#x", "http://a{b}.test/"] {
         assert!(matches!(post(&client, url).await, Err(Failure::Refused(_))), "{url}");
     }
@@ -204,6 +222,8 @@ async fn one_forbidden_address_refuses_the_whole_name() {
         ("plain.test", &["127.0.0.1"]),
         ("mapped.test", &["::ffff:127.0.0.1"]),
         ("metadata.test", &["169.254.169.254"]),
+        ("private.first.test", &["fe80::1", "93.184.216.34"]),
+        ("translated.test", &["64:ff9b::808:808", "64:ff9b::a00:1"]),
     ]);
     let client = Client::with_lookup(Policy::default(), Limits::default(), names).unwrap();
     for (name, address) in [
@@ -211,6 +231,8 @@ async fn one_forbidden_address_refuses_the_whole_name() {
         ("plain.test", "127.0.0.1"),
         ("mapped.test", "::ffff:127.0.0.1"),
         ("metadata.test", "169.254.169.254"),
+        ("private.first.test", "fe80::1"),
+        ("translated.test", "64:ff9b::a00:1"),
     ] {
         for scheme in ["http", "https"] {
             let forbidden = refused_address(post(&client, &format!("{scheme}://{name}:{port}/")).await);
@@ -308,6 +330,21 @@ async fn a_date_to_retry_after_comes_as_a_time_and_garbage_as_none() {
         let sink = Sink::answering(&format!("503 X\r\nretry-after: {value}"), "").await;
         assert_eq!(post(&client, &sink.url("/")).await.unwrap().retry_after, expected);
     }
+}
+
+#[tokio::test]
+async fn a_receiver_that_answers_with_the_request_does_not_have_its_credentials_kept() {
+    let echo = "you sent authorization: Basic YW5uOmh1bnRlcjI= (ann, hunter2) and x-token: tok-123";
+    let sink = Sink::answering("500 X", echo).await;
+    let mut request = to(&sink.url("/"));
+    for (name, value) in [("authorization", "Basic YW5uOmh1bnRlcjI="), ("x-token", "tok-123")] {
+        let mut value = HeaderValue::from_static(value);
+        value.set_sensitive(true);
+        request.headers.insert(HeaderName::from_static(name), value);
+    }
+    let answer = client().post(request).await.unwrap();
+    assert_eq!(answer.body_start, "you sent authorization: [hidden] (ann, [hidden]) and x-token: [hidden]");
+    assert!(sink.requests()[0].contains("x-token: tok-123"), "what is sent is whole");
 }
 
 #[test]

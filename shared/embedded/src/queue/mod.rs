@@ -105,6 +105,19 @@ impl State {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Names the queue too: two queues count alike, and one's receipt must not acknowledge the other's message.
+    fn receipt(&self, id: Id) -> Receipt {
+        Receipt(format!("{}:{:x}-{:x}", self.name, id.visible_at_ms, id.number))
+    }
+
+    fn parse_receipt(&self, receipt: &Receipt) -> Result<Id, QueueError> {
+        let parse = || {
+            let (at, number) = receipt.0.strip_prefix(&self.name)?.strip_prefix(':')?.split_once('-')?;
+            Some(Id { visible_at_ms: u64::from_str_radix(at, 16).ok()?, number: u64::from_str_radix(number, 16).ok()? })
+        };
+        parse().ok_or_else(|| QueueError::Invalid("a receipt of another queue".into()))
+    }
+
     /// For the writer: where a message goes.
     pub(crate) fn place(&self, group: &str, delay: Duration, now_ms: u64) -> Placed {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
@@ -160,15 +173,6 @@ impl State {
     }
 }
 
-fn receipt(id: Id) -> Receipt {
-    Receipt(format!("{:x}-{:x}", id.visible_at_ms, id.number))
-}
-
-fn parse_receipt(receipt: &Receipt) -> Option<Id> {
-    let (at, number) = receipt.0.split_once('-')?;
-    Some(Id { visible_at_ms: u64::from_str_radix(at, 16).ok()?, number: u64::from_str_radix(number, 16).ok()? })
-}
-
 /// What a look at the queue found.
 enum Look {
     Messages(Vec<Received>),
@@ -195,6 +199,12 @@ pub struct StoreQueue {
 impl StoreQueue {
     pub(crate) fn new(inner: Arc<Inner>, state: Arc<State>) -> Self {
         Self { inner, state }
+    }
+
+    /// Its name: what its dead letters are known by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.state.name
     }
 
     /// How many messages there are.
@@ -242,7 +252,8 @@ impl StoreQueue {
                 Some(value) => {
                     let (_, body) =
                         layout::split_message(value.value()).ok_or_else(|| Fault::damaged("queue message"))?;
-                    messages.push(Received { body: body.to_owned(), receipt: receipt(*id), receive_count: *receives });
+                    let receipt = self.state.receipt(*id);
+                    messages.push(Received { body: body.to_owned(), receipt, receive_count: *receives });
                 }
                 None => missing.push(*id),
             }
@@ -275,7 +286,7 @@ impl StoreQueue {
     /// # Errors
     /// [`QueueError::Invalid`] for a receipt of another queue, [`QueueError::Unavailable`]: then the message comes back.
     pub async fn set_aside(&self, receipt: &Receipt, reason: &str) -> Result<(), QueueError> {
-        let id = parse_receipt(receipt).ok_or_else(foreign)?;
+        let id = self.state.parse_receipt(receipt)?;
         let receives = self.state.index().receives(id);
         self.state.landed(&[id], self.now_ms());
         let reason = reason[..reason.floor_char_boundary(REASON_BYTES)].to_owned();
@@ -348,7 +359,7 @@ impl Queue for StoreQueue {
     async fn acknowledge(&self, receipts: Vec<Receipt>) -> Result<(), QueueError> {
         let mut ids = Vec::with_capacity(receipts.len());
         for receipt in &receipts {
-            ids.push(parse_receipt(receipt).ok_or_else(foreign)?);
+            ids.push(self.state.parse_receipt(receipt)?);
         }
         if ids.is_empty() {
             return Ok(());
@@ -359,10 +370,6 @@ impl Queue for StoreQueue {
             .await
             .unwrap_or_else(|| Err(stopped()))
     }
-}
-
-fn foreign() -> QueueError {
-    QueueError::Invalid("a receipt of another queue".into())
 }
 
 fn stopped() -> QueueError {

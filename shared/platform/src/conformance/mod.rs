@@ -30,10 +30,12 @@
 //! | [`table_fault_conformance!`](crate::table_fault_conformance) | [`FaultyTableUnderTest`] | [`table_faults`] |
 //! | [`queue_conformance!`](crate::queue_conformance) | [`QueueUnderTest`] | [`queue`] |
 //! | [`queue_fault_conformance!`](crate::queue_fault_conformance) | [`FaultyQueueUnderTest`] | [`queue_faults`] |
+//! | [`queues_conformance!`](crate::queues_conformance) | [`QueuesUnderTest`] | [`queues`] |
 //! | [`vault_conformance!`](crate::vault_conformance) | [`VaultUnderTest`] | [`vault`] |
 
 pub mod queue;
 pub mod queue_faults;
+pub mod queues;
 pub mod table_faults;
 pub mod table_items;
 pub mod table_queries;
@@ -120,6 +122,20 @@ pub struct QueueUnderTest<Q, C> {
     /// The queue: empty, and nobody else's.
     pub queue: Arc<Q>,
     /// The time by which it goes.
+    pub time: C,
+    /// After what time an unacknowledged message comes back.
+    pub visibility_timeout: Duration,
+    /// See [`Keep`].
+    pub keep: Keep,
+}
+
+/// What [`queues_conformance!`](crate::queues_conformance) tests.
+pub struct QueuesUnderTest<Q, C> {
+    /// The batches queue: empty, and nobody else's.
+    pub batches: Arc<Q>,
+    /// The poll jobs' queue of the same platform: empty, and nobody else's.
+    pub polls: Arc<Q>,
+    /// The time by which they go.
     pub time: C,
     /// After what time an unacknowledged message comes back.
     pub visibility_timeout: Duration,
@@ -232,6 +248,17 @@ macro_rules! __queue_scenario {
     ($setup:path, $suite:ident, $name:ident) => {
         let given = $setup().await;
         $crate::conformance::$suite::$name(&*given.queue, &given.time, given.visibility_timeout).await;
+        drop(given.keep);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __queues_scenario {
+    ($setup:path, $suite:ident, $name:ident) => {
+        let given = $setup().await;
+        $crate::conformance::$suite::$name(&*given.batches, &*given.polls, &given.time, given.visibility_timeout).await;
+        $crate::conformance::$suite::$name(&*given.polls, &*given.batches, &given.time, given.visibility_timeout).await;
         drop(given.keep);
     };
 }

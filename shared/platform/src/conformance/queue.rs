@@ -63,11 +63,11 @@ pub(super) fn bodies(received: &[Received]) -> Vec<&str> {
     received.iter().map(|message| message.body.as_str()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn receipts(received: &[Received]) -> Vec<Receipt> {
+pub(super) fn receipts(received: &[Received]) -> Vec<Receipt> {
     received.iter().map(|message| message.receipt.clone()).collect()
 }
 
-async fn assert_empty<Q: Queue>(queue: &Q, why: &str) {
+pub(super) async fn assert_empty<Q: Queue>(queue: &Q, why: &str) {
     let received = queue.receive(limits::SEND_MESSAGES, WAIT).await;
     assert_eq!(received, Ok(Vec::new()), "{why}");
 }

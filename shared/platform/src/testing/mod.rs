@@ -75,6 +75,7 @@ pub struct MemoryPlatform {
     process: Arc<Process>,
     table: MemoryTable,
     batches: MemoryQueue,
+    polls: MemoryQueue,
     vault: MemoryVault,
     clock: ManualClock,
     random: SeededRandom,
@@ -92,9 +93,11 @@ impl MemoryPlatform {
     pub fn with(now: Timestamp, seed: u64, visibility_timeout: Duration) -> Self {
         let clock = ManualClock::new(now);
         let process = Arc::new(Process::default());
+        let queue = |name| MemoryQueue::named(name, clock.clone(), visibility_timeout).of(&process);
         Self {
             table: MemoryTable::new(clock.clone()).of(&process),
-            batches: MemoryQueue::new(clock.clone(), visibility_timeout).of(&process),
+            batches: queue("batches"),
+            polls: queue("polls"),
             vault: MemoryVault::default(),
             random: SeededRandom::new(seed),
             clock,
@@ -108,10 +111,12 @@ impl MemoryPlatform {
     pub fn restart(&self) -> Self {
         self.process.die(Crashed { step: self.steps(), moment: Moment::Before, act: "restart".into() });
         self.batches.hand_back();
+        self.polls.hand_back();
         let process = Arc::new(Process::default());
         Self {
             table: self.table.of(&process),
             batches: self.batches.of(&process),
+            polls: self.polls.of(&process),
             vault: self.vault.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
@@ -183,6 +188,10 @@ impl Platform for MemoryPlatform {
 
     fn batches(&self) -> &MemoryQueue {
         &self.batches
+    }
+
+    fn polls(&self) -> &MemoryQueue {
+        &self.polls
     }
 
     fn vault(&self) -> &MemoryVault {

@@ -42,9 +42,9 @@ struct Message {
 }
 
 impl Message {
-    /// An old receipt acknowledges nothing, as in SQS: each hand-over has its own.
-    fn receipt(&self) -> Receipt {
-        Receipt(format!("{}:{}", self.id, self.receive_count))
+    /// An old receipt acknowledges nothing, as in SQS: each hand-over has its own. Nor does one of another queue.
+    fn receipt(&self, queue: &str) -> Receipt {
+        Receipt(format!("{queue}:{}:{}", self.id, self.receive_count))
     }
 
     fn in_flight(&self, now: Timestamp) -> bool {
@@ -82,7 +82,7 @@ impl Stored {
         due.get(pick).copied()
     }
 
-    fn hand_over(&mut self, now: Timestamp, visibility_timeout: Duration) -> Option<Received> {
+    fn hand_over(&mut self, queue: &str, now: Timestamp, visibility_timeout: Duration) -> Option<Received> {
         let index = self.next(now)?;
         let original = self.messages[index].clone();
         if !original.copy && (self.duplicate_all || self.duplicate_next > 0) {
@@ -92,7 +92,8 @@ impl Stored {
         let message = &mut self.messages[index];
         message.receive_count += 1;
         message.visible_at = now.plus(visibility_timeout);
-        Some(Received { body: message.body.clone(), receipt: message.receipt(), receive_count: message.receive_count })
+        let (body, receive_count) = (message.body.clone(), message.receive_count);
+        Some(Received { body, receipt: message.receipt(queue), receive_count })
     }
 }
 
@@ -102,6 +103,7 @@ impl Stored {
 /// in the order in which they came due, until a test asks for disorder.
 #[derive(Clone, Debug)]
 pub struct MemoryQueue {
+    name: &'static str,
     stored: Arc<Mutex<Stored>>,
     clock: ManualClock,
     visibility_timeout: Duration,
@@ -112,7 +114,13 @@ impl MemoryQueue {
     /// An empty queue, of a process that does not die.
     #[must_use]
     pub fn new(clock: ManualClock, visibility_timeout: Duration) -> Self {
-        Self { stored: Arc::default(), clock, visibility_timeout, process: Arc::default() }
+        Self::named("queue", clock, visibility_timeout)
+    }
+
+    /// The same, known by a name to receipts and among a process's acts.
+    #[must_use]
+    pub fn named(name: &'static str, clock: ManualClock, visibility_timeout: Duration) -> Self {
+        Self { name, stored: Arc::default(), clock, visibility_timeout, process: Arc::default() }
     }
 
     /// The same queue, worked on by `process`.
@@ -204,7 +212,7 @@ impl Queue for MemoryQueue {
                 let visible_at = self.clock.now().plus(delay);
                 lock(&self.stored).add(Message { id: 0, body, group, visible_at, receive_count: 0, copy: false });
             };
-            self.process.act(format!("send message {index}"), take).await;
+            self.process.act(format!("send message {index} to {}", self.name), take).await;
         }
         if self.answer_is_lost() {
             return Err(SendError { failed: all, error: QueueError::Unavailable("the answer was lost".into()) });
@@ -226,7 +234,7 @@ impl Queue for MemoryQueue {
         if let Some(error) = stored.fail_receives.pop_front() {
             return Err(error);
         }
-        Ok((0..max).map_while(|_| stored.hand_over(now, self.visibility_timeout)).collect())
+        Ok((0..max).map_while(|_| stored.hand_over(self.name, now, self.visibility_timeout)).collect())
     }
 
     async fn acknowledge(&self, receipts: Vec<Receipt>) -> Result<(), QueueError> {
@@ -234,8 +242,8 @@ impl Queue for MemoryQueue {
         if let Some(error) = lock(&self.stored).fail_acknowledgements.pop_front() {
             return Err(error);
         }
-        let done = || lock(&self.stored).messages.retain(|message| !receipts.contains(&message.receipt()));
-        self.process.act(format!("acknowledge {} messages", receipts.len()), done).await;
+        let done = || lock(&self.stored).messages.retain(|message| !receipts.contains(&message.receipt(self.name)));
+        self.process.act(format!("acknowledge {} messages of {}", receipts.len(), self.name), done).await;
         Ok(())
     }
 }

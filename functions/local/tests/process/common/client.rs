@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use axum::http::HeaderMap;
-use connectors::{Outgoing, catalogue};
+use connectors::{Connector, Outgoing, catalogue};
 use events::{InstanceId, Timestamp};
 use serde_json::{Value, json};
 
@@ -115,14 +115,25 @@ impl Client {
         id: &str,
         body: &str,
     ) -> Option<u16> {
-        let mut url = format!("{}/elements/api-v2/events/{connector}", self.url);
+        self.sends_as(catalogue().get(connector).unwrap(), instance, id, body).await
+    }
+
+    /// The same, as a provider that may not be built in.
+    pub(crate) async fn sends_as(
+        &self,
+        connector: &Connector,
+        instance: Option<InstanceId>,
+        id: &str,
+        body: &str,
+    ) -> Option<u16> {
+        let mut url = format!("{}/elements/api-v2/events/{}", self.url, connector.key());
         if let Some(instance) = instance {
             url = format!("{url}/{}", instance.to_path());
         }
         let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let at = Timestamp::from_millis(at.as_millis().try_into().unwrap());
         let outgoing = Outgoing { method: "POST", url: &url, body: body.as_bytes(), id, at };
-        let signature = catalogue().get(connector).unwrap().sign(SECRET, &outgoing).unwrap();
+        let signature = connector.sign(SECRET, &outgoing).unwrap();
         let headers: HeaderMap = signature.into_iter().collect();
         let sent = self.http.post(&url).headers(headers).body(body.to_owned()).send().await;
         Some(sent.ok()?.status().as_u16())

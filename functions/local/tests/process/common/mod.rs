@@ -7,7 +7,7 @@ mod sink;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, KEY, SECRET, contact};
-pub(crate) use server::{Server, binary, run};
+pub(crate) use server::{Finished, Server, binary, run};
 pub(crate) use sink::Sink;
 
 /// Longer than anything waited for takes on a busy machine; what is not there by then will not come.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::testing::{Crashed, MemoryPlatform, Moment};
+use crate::testing::{Crashed, MemoryPlatform, MemoryQueue, Moment};
 use crate::{
     Condition, Consistency, Key, Outgoing, Platform, Purpose, Query, Queue, QueueError, SendError, Table, TableError,
     Vault, Version, Write,
@@ -23,7 +23,7 @@ fn put(sort: &str) -> Write {
     Write::put(key(sort), Version(1), "body")
 }
 
-/// Every kind of act: nine steps.
+/// Every kind of act: ten steps.
 async fn role(platform: &MemoryPlatform) {
     let table = platform.table();
     table.write(put("1")).await.unwrap();
@@ -35,37 +35,41 @@ async fn role(platform: &MemoryPlatform) {
     let receipts = received.into_iter().map(|message| message.receipt).collect();
     platform.batches().acknowledge(receipts).await.unwrap();
     table.write(put("5")).await.unwrap();
+    platform.polls().send(vec![message("job")]).await.unwrap();
 }
 
-const ACTS: [&str; 9] = [
+const ACTS: [&str; 10] = [
     "put A/1",
     "put A/2",
     "put A/3",
     "transact put A/4, delete A/1",
-    "send message 0",
-    "send message 1",
+    "send message 0 to batches",
+    "send message 1 to batches",
     "POST https://callback.example",
-    "acknowledge 1 messages",
+    "acknowledge 1 messages of batches",
     "put A/5",
+    "send message 0 to polls",
 ];
 
 /// What stands after `acts` of the role's acts.
-fn expected(acts: usize) -> (Vec<&'static str>, Vec<&'static str>) {
+fn expected(acts: usize) -> [Vec<&'static str>; 3] {
     let items = [&[][..], &["1"], &["1", "2"], &["1", "2", "3"], &["2", "3", "4"]];
-    let items = if acts == 9 { vec!["2", "3", "4", "5"] } else { items[acts.min(4)].to_vec() };
+    let items = if acts >= 9 { vec!["2", "3", "4", "5"] } else { items[acts.min(4)].to_vec() };
     let messages = match acts {
         0..=4 => vec![],
         5 => vec!["one"],
         6 | 7 => vec!["one", "two"],
         _ => vec!["two"],
     };
-    (items, messages)
+    let jobs = if acts == 10 { vec!["job"] } else { vec![] };
+    [items, messages, jobs]
 }
 
-fn standing(platform: &MemoryPlatform) -> (Vec<String>, Vec<String>) {
+/// The items, the batches queue's messages, the poll jobs.
+fn standing(platform: &MemoryPlatform) -> [Vec<String>; 3] {
     let items = platform.table().items("A").into_iter().map(|item| item.key.sort).collect();
-    let messages = platform.batches().messages().into_iter().map(|held| held.body).collect();
-    (items, messages)
+    let bodies = |queue: &MemoryQueue| queue.messages().into_iter().map(|held| held.body).collect();
+    [items, bodies(platform.batches()), bodies(platform.polls())]
 }
 
 #[tokio::test]
@@ -73,7 +77,7 @@ async fn each_act_is_a_step_and_reads_are_none() {
     let platform = MemoryPlatform::new(START);
     assert_eq!(platform.run_until_crash(role(&platform)).await, Ok(()));
     platform.table().get(&key("5"), Consistency::Strong).await.unwrap();
-    assert_eq!(platform.steps(), 9);
+    assert_eq!(platform.steps(), 10);
     assert_eq!(platform.acts(), ACTS);
 }
 
@@ -86,12 +90,7 @@ async fn a_crash_leaves_exactly_what_happened_before_it() {
             let crashed = Crashed { step, moment, act: act.into() };
             assert_eq!(platform.run_until_crash(role(&platform)).await, Err(crashed));
             assert_eq!(platform.acts(), ACTS[..happened]);
-            let (items, messages) = expected(happened);
-            let standing = standing(&platform);
-            assert_eq!(
-                standing,
-                (items.into_iter().map(String::from).collect(), messages.into_iter().map(String::from).collect())
-            );
+            assert_eq!(standing(&platform), expected(happened));
         }
     }
 }
@@ -146,6 +145,8 @@ async fn a_restart_keeps_what_is_stored_and_hands_over_again_what_was_in_flight(
     platform.table().write(put("1")).await.unwrap();
     let later = Outgoing { delay: Duration::from_secs(5), ..message("later") };
     platform.batches().send(vec![message("one"), later]).await.unwrap();
+    platform.polls().send(vec![message("job")]).await.unwrap();
+    assert_eq!(platform.polls().receive(10, Duration::ZERO).await.unwrap().len(), 1);
     let old = platform.batches().receive(10, Duration::ZERO).await.unwrap();
     let held = platform.batches().messages();
     assert_eq!(held.iter().map(|held| held.in_flight).collect::<Vec<_>>(), [true, false]);
@@ -158,6 +159,8 @@ async fn a_restart_keeps_what_is_stored_and_hands_over_again_what_was_in_flight(
     assert_ne!(platform.random().bits(), drawn, "the next process draws no version twice");
     let again = platform.batches().receive(10, Duration::ZERO).await.unwrap();
     assert_eq!((again.len(), again[0].body.as_str(), again[0].receive_count), (1, "one", 2));
+    let jobs = platform.polls().receive(10, Duration::ZERO).await.unwrap();
+    assert_eq!((jobs.len(), jobs[0].body.as_str(), jobs[0].receive_count), (1, "job", 2));
     platform.batches().acknowledge(vec![old[0].receipt.clone()]).await.unwrap();
     assert_eq!(platform.batches().messages().len(), 2, "an old receipt acknowledges nothing");
     platform.batches().acknowledge(vec![again[0].receipt.clone()]).await.unwrap();
@@ -197,6 +200,18 @@ async fn a_send_can_fail_in_part() {
     queue.lose_next_answer();
     assert!(queue.send(vec![message("3")]).await.is_err());
     assert_eq!(queue.messages().len(), 4);
+}
+
+#[tokio::test]
+async fn what_goes_wrong_with_one_queue_goes_well_with_the_other() {
+    let platform = MemoryPlatform::new(START);
+    platform.polls().fail_next_send([0], QueueError::Throttled);
+    platform.polls().fail_next_receive(QueueError::Throttled);
+    platform.batches().send(vec![message("one")]).await.unwrap();
+    assert_eq!(platform.batches().receive(1, Duration::ZERO).await.unwrap().len(), 1);
+    assert!(platform.polls().send(vec![message("job")]).await.is_err());
+    assert_eq!(platform.polls().receive(1, Duration::ZERO).await, Err(QueueError::Throttled));
+    assert_eq!((platform.batches().messages().len(), platform.polls().messages().len()), (1, 0));
 }
 
 #[tokio::test]

@@ -4,19 +4,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::conformance::{
-    Faults, FaultyQueueUnderTest, FaultyTableUnderTest, QueueUnderTest, TableUnderTest, VaultUnderTest,
+    Faults, FaultyQueueUnderTest, FaultyTableUnderTest, QueueUnderTest, QueuesUnderTest, TableUnderTest, VaultUnderTest,
 };
-use crate::testing::{ManualClock, MemoryQueue, MemoryTable, MemoryVault};
+use crate::testing::{ManualClock, MemoryPlatform, MemoryQueue, MemoryTable, MemoryVault};
 use crate::{
-    Consistency, Item, Key, Outgoing, Page, Query, Queue, QueueError, Receipt, Received, SendError, Table, TableError,
-    Write,
+    Consistency, Item, Key, Outgoing, Page, Platform as _, Query, Queue, QueueError, Receipt, Received, SendError,
+    Table, TableError, Write,
 };
 use events::Timestamp;
 
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(60);
 
+const START: Timestamp = Timestamp::from_seconds(1_700_000_000);
+
 fn clock() -> ManualClock {
-    ManualClock::new(Timestamp::from_seconds(1_700_000_000))
+    ManualClock::new(START)
 }
 
 async fn table() -> TableUnderTest<MemoryTable, ManualClock> {
@@ -35,6 +37,13 @@ async fn unruly_queue() -> QueueUnderTest<MemoryQueue, ManualClock> {
     let given = queue().await;
     given.queue.reorder(7);
     given
+}
+
+async fn queues() -> QueuesUnderTest<MemoryQueue, ManualClock> {
+    let platform = MemoryPlatform::with(START, 0, VISIBILITY_TIMEOUT);
+    let time = platform.time().clone();
+    let (batches, polls) = (Arc::new(platform.batches().clone()), Arc::new(platform.polls().clone()));
+    QueuesUnderTest { batches, polls, time, visibility_timeout: VISIBILITY_TIMEOUT, keep: Box::new(platform) }
 }
 
 async fn vault() -> VaultUnderTest<MemoryVault> {
@@ -164,6 +173,10 @@ mod table_fault_conformance {
 
 mod queue_conformance {
     crate::queue_conformance!(super::queue);
+}
+
+mod queues_conformance {
+    crate::queues_conformance!(super::queues);
 }
 
 mod queue_conformance_in_disorder {
