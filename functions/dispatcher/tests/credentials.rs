@@ -130,6 +130,29 @@ async fn a_retry_is_made_with_what_is_configured_by_then_and_with_the_same_body(
     assert_eq!(posted[0].body, posted[1].body);
 }
 
+#[tokio::test]
+async fn a_callback_that_moves_with_its_password_shows_neither_place_the_other_s() {
+    let world = world(507, None).await;
+    world.callbacks.behave(URL, answering(None, vec![Reply::Status(500)]));
+    let mut made = world.make(with_password(URL).secret(configuration::CALLBACK_HEADERS, "X-Key: old")).await;
+    tell(&world, &made, 1).await;
+    made.change(world.platform(), |plain, secrets| {
+        plain.insert(configuration::CALLBACK_URL.into(), OTHER.into());
+        secrets.insert(configuration::BASIC_PASSWORD.into(), "hunter3".into());
+        secrets.insert(configuration::CALLBACK_HEADERS.into(), "X-Key: new".into());
+    })
+    .await;
+    world.settle().await;
+    let posted = world.callbacks.posted();
+    let sent = |posted: &Posted| {
+        let header = |name: &str| text(&posted.headers, name).unwrap().to_owned();
+        (posted.url.clone(), header("authorization"), header("x-key"))
+    };
+    let expected = [(URL, "Basic YW5uOmh1bnRlcjI=", "old"), (OTHER, "Basic YW5uOmh1bnRlcjM=", "new")];
+    let expected = expected.map(|(url, basic, key)| (url.to_owned(), basic.to_owned(), key.to_owned()));
+    assert_eq!(posted.iter().map(sent).collect::<Vec<_>>(), expected);
+}
+
 /// Answers one request with 500 and the request's own headers.
 async fn echoing() -> (String, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -30,11 +30,13 @@ fn signed() -> Spec {
 }
 
 #[tokio::test]
-async fn a_notification_told_at_once_costs_one_write_and_no_message() {
+async fn a_notification_told_at_once_costs_two_reads_one_write_and_no_message() {
     let mut world = world(1).await;
     let instance = world.make(signed()).await.id;
     world.restart();
+    let reads = world.platform().reads();
     world.handle(&Message::Batch(batch(instance, 0..3, "[]")).encode()).await.unwrap();
+    assert_eq!(world.platform().reads() - reads, 2, "the view, and whether it was told");
     let acts = world.platform().memory.acts();
     assert_eq!(acts.len(), 2, "{acts:?}");
     assert_eq!(acts[0], format!("POST {URL}"));

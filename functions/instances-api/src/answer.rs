@@ -103,7 +103,7 @@ impl Problem {
                 .into(),
             Self::OperatorsOnly => "only an operator's account may read this".into(),
             Self::NoSuch(what) => format!("there is no such {what}"),
-            Self::NoneMatch => "there is no instance like that".into(),
+            Self::NoneMatch => "there is no instance, or none that the filters match".into(),
             Self::Method => "this path does not take this method; the Allow header names those it takes".into(),
             Self::TooLarge => format!("the body is too large; accepted: at most {BODY_BYTES} bytes"),
             Self::TooMany(what) => format!("too many {what} at the same time; try again when one is done"),

@@ -21,9 +21,11 @@ use records::accounts::{self, Account, Holder, Keys};
 
 use crate::Api;
 use crate::answer::Problem;
+use crate::resource::element_id;
 
-/// The path parameter that names an instance.
+/// The path parameters that name an instance, and the connector that it must be of.
 const INSTANCE: &str = "id";
+const ELEMENT: &str = "element";
 
 /// Whoever the request's keys belong to.
 #[derive(Debug)]
@@ -68,13 +70,20 @@ pub(crate) struct Target {
     pub(crate) account: Account,
     pub(crate) id: InstanceId,
     by_token: bool,
+    /// The connector's key or number, where the path names one.
+    element: Option<String>,
 }
 
 impl Target {
     /// The instance that `identity`'s token names.
     pub(crate) fn of_token(identity: Identity) -> Result<Self, Problem> {
         let id = identity.token_of.ok_or(Problem::NoToken)?;
-        Ok(Self { account: identity.account, id, by_token: true })
+        Ok(Self { account: identity.account, id, by_token: true, element: None })
+    }
+
+    /// Whether the instance, whose connector is `key`, is one that the path's connector has.
+    pub(crate) fn is_of(&self, key: &str) -> bool {
+        self.element.as_deref().is_none_or(|element| element == key || element == element_id(key).to_string())
     }
 
     /// What is answered when the instance is not there.
@@ -90,14 +99,14 @@ impl<P: Platform> FromRequestParts<Arc<Api<P>>> for Target {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<P>>) -> Result<Self, Problem> {
         let identity = Identity::from_request_parts(parts, api).await?;
         let parameters = Path::<HashMap<String, String>>::from_request_parts(parts, api).await;
-        let Path(parameters) = parameters.map_err(|_| Problem::NoSuch("instance"))?;
+        let Path(mut parameters) = parameters.map_err(|_| Problem::NoSuch("instance"))?;
         let Some(text) = parameters.get(INSTANCE) else { return Self::of_token(identity) };
         // What is not a number is no instance's.
         let id = text.parse().map_err(|_| Problem::NoSuch("instance"))?;
         if !identity.whole_account && identity.token_of != Some(id) {
             return Err(Problem::NoSuch("instance"));
         }
-        Ok(Self { account: identity.account, id, by_token: false })
+        Ok(Self { account: identity.account, id, by_token: false, element: parameters.remove(ELEMENT) })
     }
 }
 

@@ -58,9 +58,13 @@ pub(crate) async fn metadata<P: Platform>(
     Ok(Answer(Metadata { id, key, name, description, events: Methods { supported: true, methods: ["webhook"] } }))
 }
 
-fn find<'c>(catalogue: &'c Catalogue, named: &str) -> Result<&'c Connector, Problem> {
+/// The connector of a key or a number.
+pub(crate) fn find<'c>(catalogue: &'c Catalogue, named: &str) -> Result<&'c Connector, Problem> {
     let numbered = || named.parse().ok().and_then(|number| by_number(catalogue, number));
-    catalogue.get(named).or_else(numbered).ok_or(Problem::NoSuch("element"))
+    catalogue
+        .get(named)
+        .or_else(numbered)
+        .ok_or(Problem::NoSuch("element; GET /elements lists those there are, by key and id"))
 }
 
 /// The connector of a number.

@@ -115,12 +115,13 @@ async fn owned<P: Platform>(api: &Api<P>, target: &Target) -> Result<Instance, P
     instance.ok_or_else(|| target.absent())
 }
 
-/// The contract's event resource; `instanceId`, `delivery` and the mark of a cut body are additions.
+/// The contract's event resource, with what to append to the connector's webhook URL; `instanceId`, `delivery` and the mark of a cut body are additions.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Resource {
     id: NotificationId,
     instance_id: InstanceId,
+    encodedid: String,
     event_date: String,
     status: &'static str,
     provider_data: String,
@@ -207,6 +208,7 @@ fn resource(instance: &Instance, stored: &Stored, batch: Option<&Batch>) -> Resu
     Ok(Resource {
         id: delivery.id,
         instance_id: delivery.instance,
+        encodedid: delivery.instance.to_path(),
         event_date: delivery.accepted_at.iso_seconds(),
         status: status(&delivery.callback.state),
         provider_data,

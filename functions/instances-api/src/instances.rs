@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use bytes::Bytes;
 use connectors::{Catalogue, Connector};
 use events::configuration;
 use platform::{Platform, TableError};
 use records::RecordError;
+use records::accounts::Account;
 use records::instances::{self, Instance, Provision, Stored, Webhooks};
 
 use crate::answer::{Answer, Problem};
@@ -29,7 +30,24 @@ pub(crate) async fn provision<P: Platform>(
     Caller(account): Caller,
     body: Bytes,
 ) -> Result<Answer<Resource>, Problem> {
+    make(&api, &account, Given::read(&body)?).await
+}
+
+/// `POST /elements/{keyOrId}/instances`: the path names the connector, the body need not.
+pub(crate) async fn provision_of_element<P: Platform>(
+    State(api): State<Arc<Api<P>>>,
+    Caller(account): Caller,
+    Path(named): Path<String>,
+    body: Bytes,
+) -> Result<Answer<Resource>, Problem> {
+    let connector = elements::find(&api.catalogue, &named)?;
     let given = Given::read(&body)?;
+    same_connector(&given.element, connector.key(), "as in the path, or none")?;
+    make(&api, &account, Given { element: ElementGiven { key: Some(connector.key().to_owned()), id: None }, ..given })
+        .await
+}
+
+async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Result<Answer<Resource>, Problem> {
     let (name, connector) = required(&given, &api.catalogue)?;
     let settings = api.rules(connector).provision(&given.configuration.unwrap_or_default())?;
     let account_key = account_key(connector, &settings.plain);
@@ -42,7 +60,7 @@ pub(crate) async fn provision<P: Platform>(
         configuration: settings.plain,
         secrets: settings.secrets,
     };
-    let stored = instances::create(&*api.platform, &account, provision, &webhooks).await?;
+    let stored = instances::create(&*api.platform, account, provision, &webhooks).await?;
     Ok(Answer(api.resource(&stored)))
 }
 
@@ -188,7 +206,7 @@ pub(crate) async fn delete<P: Platform>(
 
 pub(crate) async fn load<P: Platform>(api: &Api<P>, target: &Target) -> Result<Stored, Problem> {
     let stored = instances::load(&*api.platform, target.account.id, target.id).await?;
-    stored.ok_or_else(|| target.absent())
+    stored.filter(|stored| target.is_of(&stored.instance.connector)).ok_or_else(|| target.absent())
 }
 
 /// The configuration of an instance as it was read.
@@ -231,13 +249,13 @@ fn webhooks<'a>(connector: &'a Connector, account: Option<&'a str>, forget_hands
 
 /// What a new instance cannot do without.
 fn required<'c>(given: &Given, catalogue: &'c Catalogue) -> Result<(String, &'c Connector), Invalid> {
-    let accepted = || format!("a name, and one of the connectors {}", settings::known(catalogue));
+    let connectors = || format!("one of the connectors {}", settings::known(catalogue));
     let element = named(&given.element, catalogue)?;
     match (&given.name, element) {
         (Some(name), Some(connector)) => Ok((name.clone(), connector)),
-        (None, Some(_)) => Err(Invalid::new("name", "nothing", accepted())),
-        (Some(_), None) => Err(Invalid::new("element.key", "nothing", accepted())),
-        (None, None) => Err(Invalid::new("name and element.key", "nothing", accepted())),
+        (None, Some(_)) => Err(Invalid::new("name", "nothing", "a text")),
+        (Some(_), None) => Err(Invalid::new("element.key", "nothing", connectors())),
+        (None, None) => Err(Invalid::new("name and element.key", "nothing", format!("a text, and {}", connectors()))),
     }
 }
 
@@ -285,13 +303,18 @@ fn same_instance(given: &Given, instance: &Instance) -> Result<(), Invalid> {
             format!("{}, the instance that is meant, or none", instance.id),
         ));
     }
-    let kept = format!("\"{}\" ({}), which an instance keeps", instance.connector, element_id(&instance.connector));
-    match &given.element {
-        ElementGiven { key: Some(key), .. } if *key != instance.connector => {
-            Err(Invalid::new("element.key", text::quoted(key), kept))
+    same_connector(&given.element, &instance.connector, "which an instance keeps")
+}
+
+/// A body that names a connector names `connector`, for the reason that is said in `why`.
+fn same_connector(given: &ElementGiven, connector: &str, why: &str) -> Result<(), Invalid> {
+    let accepted = || format!("\"{connector}\" ({}), {why}", element_id(connector));
+    match given {
+        ElementGiven { key: Some(key), .. } if key != connector => {
+            Err(Invalid::new("element.key", text::quoted(key), accepted()))
         }
-        ElementGiven { id: Some(id), .. } if *id != element_id(&instance.connector) => {
-            Err(Invalid::new("element.id", id.to_string(), kept))
+        ElementGiven { id: Some(id), .. } if *id != element_id(connector) => {
+            Err(Invalid::new("element.id", id.to_string(), accepted()))
         }
         _ => Ok(()),
     }
@@ -304,6 +327,8 @@ pub(crate) fn strict(instance: &Instance) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn lacking(body: &str) -> String {
@@ -334,5 +359,33 @@ mod tests {
         assert!(found(ElementGiven { key: None, id: Some(7) }).unwrap_err().starts_with("element.id: given 7"));
         let error = found(both("hubspot", standard)).unwrap_err();
         assert!(error.contains("standard") && error.contains(&hubspot.to_string()), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_connector_is_taken_exactly_where_all_that_names_it_names_it(
+            key in proptest::option::of(prop_oneof![
+                proptest::sample::select(vec!["hubspot", "sfdc", "github"]).prop_map(str::to_owned), "[a-z]{0,8}",
+            ]),
+            id in proptest::option::of(prop_oneof![
+                proptest::sample::select(vec!["hubspot", "sfdc", "github"]).prop_map(element_id), any::<u32>(),
+            ]),
+        ) {
+            let catalogue = connectors::catalogue();
+            let given = ElementGiven { key: key.clone(), id };
+            let fits = |connector: &str| {
+                key.as_ref().is_none_or(|key| key == connector) && id.is_none_or(|id| id == element_id(connector))
+            };
+            let expected = catalogue.keys().find(|connector| fits(connector));
+            let found = named(&given, catalogue).ok().map(|connector| connector.map(Connector::key));
+            if key.is_none() && id.is_none() {
+                prop_assert_eq!(found, Some(None));
+            } else {
+                prop_assert_eq!(found.flatten(), expected);
+            }
+            for connector in catalogue.keys() {
+                prop_assert_eq!(same_connector(&given, connector, "").is_ok(), fits(connector));
+            }
+        }
     }
 }

@@ -33,8 +33,7 @@ pub(crate) struct Item {
     id: u32,
     key: String,
     name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'static str>,
+    description: String,
     property_value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     default_value: Option<&'static str>,
@@ -112,7 +111,7 @@ fn check_same(given: &ItemGiven<'_>, item: &Item) -> Result<(), Invalid> {
 
 fn find(stored: &Stored, connector: Option<&Connector>, named: &Named) -> Result<Item, Problem> {
     let item = items(stored, connector).into_iter().find(|item| item.id.to_string() == named.item);
-    item.ok_or(Problem::NoSuch("configuration item"))
+    item.ok_or(Problem::NoSuch("configuration item; GET /instances/{id}/configuration lists them with their ids"))
 }
 
 /// The items of an instance, those that every instance has first.
@@ -136,7 +135,7 @@ fn item(id: u32, key: &str, property_value: Option<String>, connector: Option<&C
         id,
         key: key.to_owned(),
         name: known.map_or(key, |known| known.name).to_owned(),
-        description: known.map(|known| known.description),
+        description: description(key, known, connector, secret),
         property_value,
         default_value: known.and_then(|known| known.default),
         r#type: match known {
@@ -147,6 +146,20 @@ fn item(id: u32, key: &str, property_value: Option<String>, connector: Option<&C
         options: known.map_or(&[], |known| known.kind.options()),
         required: of_connector(Connector::required),
         active: true,
+    }
+}
+
+fn description(key: &str, known: Option<&Known>, connector: Option<&Connector>, secret: bool) -> String {
+    match (known, connector) {
+        (Some(known), _) => known.description.to_owned(),
+        (None, Some(connector)) if connector.required().iter().any(|own| own == key) => {
+            format!("What {} cannot do without", connector.name())
+        }
+        (None, Some(connector)) if connector.secret_keys().iter().any(|own| own == key) => {
+            format!("A secret that the webhooks of {} are verified with", connector.name())
+        }
+        _ if secret => "Kept as it came, sealed".to_owned(),
+        _ => "Kept as it came".to_owned(),
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `POST /instances/{id}/ping` | `ping` |
 //! | `GET /instances/{id}/events[/{eventId}]` | `history` |
 //! | `GET /elements`, `/elements/keys`, `/elements/{keyOrId}[/metadata]` | `elements` |
+//! | `POST`, `GET /elements/{keyOrId}/instances`, `GET`, `PUT`, `PATCH`, `DELETE …/{id}` | as `/instances`, of one connector |
 //! | `GET`, `PUT /notifications/subscriptions/deliveries` | `release` |
 //! | `GET /refused` | `refused`, for operators |
 //!
@@ -93,6 +94,8 @@ pub fn router<P: Platform>(api: Arc<Api<P>>) -> Router {
         ("/elements/keys", get(elements::keys::<P>)),
         ("/elements/{element}", get(elements::one::<P>)),
         ("/elements/{element}/metadata", get(elements::metadata::<P>)),
+        ("/elements/{element}/instances", get(listing::of_element::<P>).post(instances::provision_of_element::<P>)),
+        ("/elements/{element}/instances/{id}", instance().get(instances::read::<P>)),
         ("/notifications/subscriptions/deliveries", get(release::queued::<P>).put(release::release::<P>)),
         ("/refused", get(refused::list::<P>)),
     ];

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use events::InstanceId;
 use futures_util::future::try_join_all;
@@ -20,13 +20,12 @@ use records::accounts::Account;
 use records::instances::{self as repository, Instance};
 use serde::Serialize;
 
-use crate::Api;
 use crate::answer::{Answer, NEXT_PAGE, Problem, RETURNED_COUNT, TOTAL_COUNT};
 use crate::authorization::{Caller, Identity, Target};
-use crate::instances;
 use crate::invalid::Invalid;
 use crate::query::{MAX_PAGE, Parameters};
 use crate::resource::Resource;
+use crate::{Api, elements, instances};
 
 /// Most instances that a request looks at: some pages of the table, well within a request's time.
 const LOOKED_AT: usize = 1000;
@@ -44,13 +43,15 @@ struct Filter {
     tags: Vec<String>,
     /// This text somewhere, lower-case; empty: any.
     text: String,
+    /// Of this connector alone.
+    connector: Option<String>,
 }
 
 impl Filter {
     fn read(query: &Parameters) -> Result<Self, Invalid> {
         // The brackets are the contract's; without them the same is meant.
         let tags = query.all("tags[]").chain(query.all("tags")).map(str::to_owned).collect();
-        Ok(Self { tags, text: query.get("searchText")?.unwrap_or_default().to_lowercase() })
+        Ok(Self { tags, text: query.get("searchText")?.unwrap_or_default().to_lowercase(), connector: None })
     }
 
     fn takes(&self, instance: &Instance) -> bool {
@@ -61,7 +62,8 @@ impl Filter {
             let mut tags = instance.tags.iter().map(String::as_str);
             texts.into_iter().any(holds) || tags.any(holds) || instance.id.to_string().contains(&self.text)
         };
-        tagged && (self.text.is_empty() || found())
+        let of_connector = self.connector.as_ref().is_none_or(|key| *key == instance.connector);
+        of_connector && tagged && (self.text.is_empty() || found())
     }
 }
 
@@ -102,9 +104,29 @@ pub(crate) async fn list<P: Platform>(
     if identity.token_of.is_some() {
         return Ok(instances::read(State(api), Target::of_token(identity)?).await?.into_response());
     }
-    let query = Parameters::read(query.as_deref());
+    answer(&api, &identity.account, &Parameters::read(query.as_deref()), None).await
+}
+
+/// `GET /elements/{keyOrId}/instances`: the account's of one connector.
+pub(crate) async fn of_element<P: Platform>(
+    State(api): State<Arc<Api<P>>>,
+    Caller(account): Caller,
+    Path(named): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let connector = elements::find(&api.catalogue, &named)?.key().to_owned();
+    answer(&api, &account, &Parameters::read(query.as_deref()), Some(connector)).await
+}
+
+async fn answer<P: Platform>(
+    api: &Api<P>,
+    account: &Account,
+    query: &Parameters,
+    connector: Option<String>,
+) -> Result<Response, Problem> {
     let hydrate = query.flag("hydrate", true)?;
-    let (resources, next) = page(&api, &identity.account, &query).await?;
+    let filter = Filter { connector, ..Filter::read(query)? };
+    let (resources, next) = page(api, account, query, &filter).await?;
     let count = HeaderValue::from(resources.len());
     let whole = query.get("nextPage")?.is_none() && next.is_none();
     if whole && resources.is_empty() {
@@ -127,15 +149,16 @@ async fn page<P: Platform>(
     api: &Api<P>,
     account: &Account,
     query: &Parameters,
+    filter: &Filter,
 ) -> Result<(Vec<Resource>, Option<InstanceId>), Problem> {
-    let (filter, size) = (Filter::read(query)?, query.page_size(MAX_PAGE)?);
+    let size = query.page_size(MAX_PAGE)?;
     let mut taken = Taken { ids: Vec::new(), bytes: 0, last: query.next_page()? };
-    let at_once = if filter == Filter::default() { size } else { AT_ONCE };
+    let at_once = if *filter == Filter::default() { size } else { AT_ONCE };
     let mut looked_at = 0;
     let next = loop {
         let page = repository::page(&*api.platform, account.id, taken.last, at_once).await?;
         looked_at += at_once;
-        if !taken.take(&page.instances, &filter, size) {
+        if !taken.take(&page.instances, filter, size) {
             break taken.last;
         }
         match page.next {
@@ -239,8 +262,8 @@ mod tests {
             text in "[a-c]{0,2}",
         ) {
             let instance = instance(7, &name, &tags, 1);
-            let (by_tags, by_text) = (Filter { tags: wanted, text: String::new() }, read(&format!("searchText={text}")));
-            let both = Filter { tags: by_tags.tags.clone(), text: by_text.text.clone() };
+            let (by_tags, by_text) = (Filter { tags: wanted, ..Filter::default() }, read(&format!("searchText={text}")));
+            let both = Filter { tags: by_tags.tags.clone(), text: by_text.text.clone(), connector: None };
             prop_assert_eq!(both.takes(&instance), by_tags.takes(&instance) && by_text.takes(&instance));
             prop_assert!(Filter::default().takes(&instance));
         }

@@ -236,6 +236,10 @@ fn hint(outcome: &Result<Answered, Failure>) -> Option<&'static str> {
             Some("an operator can allow the address with --allow-callbacks-to")
         }
         Err(Failure::Resolve { .. }) => Some("compare the host in event.notification.callback.url with the receiver's"),
+        Err(Failure::Tls(_)) => Some(
+            "the receiver must speak TLS at this port, with a certificate for this host from an authority that is trusted \
+             here",
+        ),
         Err(Failure::Connect(_) | Failure::Timeout { during: Stage::Connecting, .. }) => {
             Some("nobody listens at this host and port, or a firewall is in between")
         }
@@ -300,6 +304,7 @@ mod tests {
         assert_eq!(hint(&refused("http://169.254.169.254/")), None, "no operator should");
         assert_eq!(hint(&refused("ftp://example.com/")), None);
         let late = |during| Err(Failure::Timeout { during, after: Duration::ZERO });
+        assert!(hint(&Err(Failure::Tls("expired".into()))).unwrap().contains("certificate"));
         assert!(hint(&late(Stage::Connecting)).unwrap().contains("firewall"));
         assert!(hint(&late(Stage::Answering)).unwrap().contains("at once"));
     }

@@ -54,13 +54,21 @@ impl Parameters {
     /// `nextPage`, the token of an earlier answer.
     ///
     /// # Errors
-    /// What was never one.
+    /// What was never one; and a `pageOffset`, the old product's other way: whoever counts with it would be sent the first
+    /// page again and again.
     pub(crate) fn next_page<T: FromStr>(&self) -> Result<Option<T>, Invalid> {
         let read = |text: &str| {
             let accepted = "the Elements-Next-Page-Token of an earlier answer";
             text.parse().map_err(|_| Invalid::new("nextPage", text::quoted(text), accepted))
         };
-        self.get("nextPage")?.map(read).transpose()
+        match self.get("pageOffset")? {
+            None | Some("" | "0") => self.get("nextPage")?.map(read).transpose(),
+            Some(text) => {
+                let accepted = "0 or none; a further page is asked for with nextPage, the Elements-Next-Page-Token of \
+                                the one before";
+                Err(Invalid::new("pageOffset", text::quoted(text), accepted))
+            }
+        }
     }
 
     /// A parameter that is `true` or `false`.
@@ -86,6 +94,14 @@ mod tests {
         let flag = |query| Parameters::read(Some(query)).flag("hydrate", true);
         assert_eq!((flag(""), flag("hydrate=FALSE"), flag("hydrate=true")), (Ok(true), Ok(false), Ok(true)));
         assert!(flag("hydrate=no").is_err() && flag("hydrate=").is_err());
+    }
+
+    #[test]
+    fn an_offset_is_refused_rather_than_answered_with_the_first_page() {
+        let next = |query| Parameters::read(Some(query)).next_page::<u32>();
+        assert_eq!((next(""), next("pageOffset=0&nextPage=7")), (Ok(None), Ok(Some(7))));
+        let error = next("pageOffset=50").unwrap_err().to_string();
+        assert!(error.starts_with("pageOffset: given \"50\"") && error.contains("Elements-Next-Page-Token"), "{error}");
     }
 
     #[test]

@@ -9,9 +9,11 @@ use records::instances::{Instance, Stored};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
-use crate::{Api, BASE, settings};
+use crate::settings::{self, known};
+use crate::{Api, BASE};
 
-/// An instance; `webhookUrl`, `encodedid` and `updatedDate` are additions. Configuration keys that are unset are left out.
+/// An instance; `webhookUrl`, `encodedid` and `updatedDate` are additions. Of the configuration, keys that we know and that
+/// are unset are null, as the contract has it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Resource {
@@ -29,7 +31,7 @@ pub(crate) struct Resource {
     max_cache_size: u32,
     cache_time_to_live: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    configuration: Option<BTreeMap<String, String>>,
+    configuration: Option<BTreeMap<String, Option<String>>>,
     events_enabled: bool,
     trace_logging_enabled: bool,
     caching_enabled: bool,
@@ -109,7 +111,9 @@ impl<P: Platform> Api<P> {
     pub(crate) fn resource(&self, stored: &Stored) -> Resource {
         let instance = &stored.instance;
         let connector = self.catalogue.get(&instance.connector);
-        let shown = settings::shown(instance, &stored.secrets);
+        let unset = connector.into_iter().flat_map(shown_unset).map(|key| (key.to_owned(), None));
+        let set = settings::shown(instance, &stored.secrets).into_iter();
+        let configuration = unset.chain(set.map(|(key, value)| (key.to_owned(), Some(value.to_owned())))).collect();
         Resource {
             id: instance.id,
             name: instance.name.clone(),
@@ -124,7 +128,7 @@ impl<P: Platform> Api<P> {
             disabled: instance.disabled,
             max_cache_size: 0,
             cache_time_to_live: 0,
-            configuration: Some(shown.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+            configuration: Some(configuration),
             events_enabled: instance.events_on(),
             trace_logging_enabled: false,
             caching_enabled: false,
@@ -144,6 +148,15 @@ impl<P: Platform> Api<P> {
             None => url,
         })
     }
+}
+
+/// The keys of a connector's instances that are shown also when they are unset.
+///
+/// Not the secret of a connector that hands one over itself: clients send back whole instances, and a null there would
+/// make us forget the one that we were handed.
+fn shown_unset(connector: &Connector) -> impl Iterator<Item = &str> {
+    let handed = |key: &str| connector.keeps_handshake() && connector.secret_keys().iter().any(|own| own == key);
+    known::listed(connector).filter(move |key| !handed(key))
 }
 
 /// A number for a connector, which the contract wants: always the same one, from its key, within what old clients read as

@@ -122,7 +122,8 @@ fn read(body: &[u8]) -> Result<Object<'_>, Invalid> {
 }
 
 fn element(raw: &RawValue) -> Result<ElementGiven, Invalid> {
-    let fields = object("element", raw)?;
+    let accepted = "an object with the connector's key or id, such as {\"key\": \"hubspot\"}";
+    let fields = object("element", raw, accepted)?;
     let stated = |name: &str| fields.get(name).filter(|raw| !is_null(raw));
     Ok(ElementGiven {
         key: stated("key").map(|raw| string("element.key", raw, "a connector's key")).transpose()?,
@@ -135,7 +136,7 @@ fn no_provider_data(raw: &RawValue) -> Result<(), Invalid> {
     if is_null(raw) {
         return Ok(());
     }
-    let given = object("providerData", raw)?;
+    let given = object("providerData", raw, "an object")?;
     let blank =
         |raw: &RawValue| serde_json::from_str::<Cow<'_, str>>(raw.get()).is_ok_and(|text| text.trim().is_empty());
     match given.iter().find(|(_, raw)| !is_null(raw) && !blank(raw)) {
@@ -183,8 +184,8 @@ fn value<T: DeserializeOwned>(field: &str, raw: &RawValue, accepted: &str) -> Re
     serde_json::from_str(raw.get()).map_err(|_| Invalid::new(field, kind(raw), accepted))
 }
 
-fn object<'a>(field: &str, raw: &'a RawValue) -> Result<Object<'a>, Invalid> {
-    serde_json::from_str(raw.get()).map_err(|_| Invalid::new(field, kind(raw), "an object"))
+fn object<'a>(field: &str, raw: &'a RawValue, accepted: &str) -> Result<Object<'a>, Invalid> {
+    serde_json::from_str(raw.get()).map_err(|_| Invalid::new(field, kind(raw), accepted))
 }
 
 fn string(field: &str, raw: &RawValue, accepted: &str) -> Result<String, Invalid> {
@@ -220,7 +221,7 @@ fn tags(raw: &RawValue) -> Result<Vec<String>, Invalid> {
 }
 
 fn changes(raw: &RawValue) -> Result<Changes, Invalid> {
-    object("configuration", raw)?
+    object("configuration", raw, "an object of keys and their values")?
         .into_iter()
         .map(|(key, raw)| {
             let change = change(&key, raw)?;
@@ -342,7 +343,10 @@ mod tests {
         assert_eq!(error(""), "the body: given nothing; accepted: a JSON object");
         assert_eq!(error("{"), "the body: given no JSON (line 1, column 1); accepted: a JSON object");
         assert_eq!(error("[]"), "the body: given another JSON value; accepted: a JSON object");
-        assert_eq!(error(r#"{"element":"x"}"#), "element: given a text; accepted: an object");
+        assert_eq!(
+            error(r#"{"element":"x"}"#),
+            "element: given a text; accepted: an object with the connector's key or id, such as {\"key\": \"hubspot\"}"
+        );
         assert!(error(r#"{"element":{"key":7}}"#).starts_with("element.key: given a number"));
         assert!(error(r#"{"name":null}"#).starts_with("name: given null"));
         assert!(error(r#"{"name":"<p>"}"#).starts_with("name: given a text that is empty or all tags"));

@@ -1,6 +1,6 @@
 //! The poller: what happens by the clock, and what polls.
 //!
-//! [`sweep`], once a minute, sends the wake-ups of retries whose minute has come.
+//! [`fn@sweep`], once a minute, sends the wake-ups of retries whose minute has come.
 //!
 //! [`handle`] takes poll jobs: an instance whose provider said that something changed, without saying what (Dropbox does).
 //! **Nothing polls yet:** a job is logged and acknowledged, and the change that it stands for is not told. What it keeps

@@ -38,11 +38,15 @@ struct Webhook {
     key: SignatureKey,
 }
 
-/// A recorded request that tells of something, as its provider sends it.
+/// The first recorded request that tells of something, leaves nothing out and needs no configuration, as its provider sends
+/// it.
 fn webhook(key: &str) -> Option<Webhook> {
     let connector = catalogue().get(key)?;
     let tells = |example: &&connectors::Example| {
-        example.method == "POST" && !(example.changes.is_empty() && example.signals.is_empty())
+        example.method == "POST"
+            && example.configuration.is_empty()
+            && example.skipped.is_empty()
+            && !(example.changes.is_empty() && example.signals.is_empty())
     };
     let example = connector.examples().iter().find(tells)?;
     let secret = example.secret.as_deref().unwrap_or(SECRET).to_owned();

@@ -511,7 +511,7 @@ fn compile(code: &Spanned<String>, text: &str, variables: &[&str]) -> Result<Pro
     Program::compile(&code.value, line + u64::from(block), variables)
 }
 
-fn text(text: &str) -> Val {
+pub(crate) fn text(text: &str) -> Val {
     Val::utf8_str(text.as_bytes().to_vec())
 }
 

@@ -2,20 +2,37 @@
 //!
 //! A program sees its input and its variables, nothing else: what reads the clock, the environment or files, ends the
 //! process, or parses JSON with jaq's own reader (which has no depth limit) is left out, and so is what needs it.
+//!
+//! It has filters that jq does not, for what nearly every provider needs. They neither fail nor make much work of a text
+//! that is made to be long: what is no text (or whole number), or longer than any name, has no words.
+//!
+//! | filter | yields |
+//! |---|---|
+//! | `at(path)` | what lies at `path` (field names with dots between) in the input; null where there is nothing |
+//! | `fields(paths)` | what lies at each of several paths (with spaces between), as an array |
+//! | `words(separator)` | the input's words: of `deal.stage.changed` and `"."` three |
+//! | `stem(separator)` | all but the last word, `deal.stage`; the whole where there is but one; null where there is none |
+//! | `ending(separator)` | the last word, `changed`; null where there is none |
+
+use std::sync::Arc;
 
 use jaq_core::data::JustLut;
 use jaq_core::load::{Arena, Error as LoadError, File, Loader};
+use jaq_core::native::{self, Fun, bome, v};
 use jaq_core::{Compiler, Ctx, Filter, Vars, unwrap_valr};
 use jaq_json::Val;
 
-use crate::DefinitionError;
+use crate::connector::{field, text};
+use crate::{DefinitionError, row};
+
+/// Longest text that is taken apart: no name of an event is near it.
+const MAX_WORDS_BYTES: usize = 256;
 
 /// Natives that would break the promise above.
 const WITHHELD: [&str; 2] = ["halt", "fromjson"];
 
 /// What programs get of jq's standard library that is written in jq; the rest of it needs what is withheld, or is slow.
-const STANDARD: [&str; 21] = [
-    "null",
+const STANDARD: [&str; 20] = [
     "isboolean",
     "isnumber",
     "isstring",
@@ -69,7 +86,7 @@ impl Program {
                     _ => at(code, "jq: modules cannot be loaded".into()),
                 }
             })?;
-        let natives = jaq_core::funs().chain(jaq_std::base_funs()).chain(jaq_json::funs());
+        let natives = jaq_core::funs().chain(jaq_std::base_funs()).chain(jaq_json::funs()).chain(ours());
         Compiler::default()
             .with_funs(natives.filter(|(name, _, _)| !WITHHELD.contains(name)))
             .with_global_vars(variables.iter().copied())
@@ -88,8 +105,100 @@ impl Program {
     }
 }
 
+/// The filters that jq does not have, and `null`, which its library makes anew each time.
+fn ours() -> [Fun<JustLut<Val>>; 6] {
+    let null = native::run(("null", v(0), |_| bome(Ok(Val::Null))));
+    let at = native::run(("at", v(1), |mut cv| {
+        let path = cv.0.pop_var();
+        bome(Ok(row::text(&path).map_or(Val::Null, |path| lying_at(&cv.1, path))))
+    }));
+    let fields = native::run(("fields", v(1), |mut cv| {
+        let paths = cv.0.pop_var();
+        let paths = row::text(&paths).unwrap_or_default().split_ascii_whitespace();
+        bome(Ok(paths.map(|path| lying_at(&cv.1, path)).collect()))
+    }));
+    let words = native::run(("words", v(1), |mut cv| {
+        let separator = cv.0.pop_var();
+        let words = of_name(&cv.1, &separator, |name, separator| name.split(separator).map(text).collect());
+        bome(Ok(words.unwrap_or_else(|| Val::Arr(Arc::default()))))
+    }));
+    let stem = native::run(("stem", v(1), |mut cv| {
+        let separator = cv.0.pop_var();
+        let stem = |name: &str, separator: &str| text(name.rsplit_once(separator).map_or(name, |(stem, _)| stem));
+        bome(Ok(of_name(&cv.1, &separator, stem).unwrap_or(Val::Null)))
+    }));
+    let ending = native::run(("ending", v(1), |mut cv| {
+        let separator = cv.0.pop_var();
+        let ending = |name: &str, separator: &str| text(name.rsplit_once(separator).map_or(name, |(_, ending)| ending));
+        bome(Ok(of_name(&cv.1, &separator, ending).unwrap_or(Val::Null)))
+    }));
+    [null, at, fields, words, stem, ending]
+}
+
+fn lying_at(input: &Val, path: &str) -> Val {
+    path.split('.').try_fold(input, |value, name| field(value, name)).cloned().unwrap_or(Val::Null)
+}
+
+/// What `read` makes of the input, if that may be a name.
+fn of_name(input: &Val, separator: &Val, read: impl FnOnce(&str, &str) -> Val) -> Option<Val> {
+    let name = row::name(input).filter(|name| name.len() <= MAX_WORDS_BYTES)?;
+    Some(read(&name, row::text(separator)?))
+}
+
 impl std::fmt::Debug for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Program(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(code: &str, input: &str) -> String {
+        let program = Program::compile(code, 1, &[]).unwrap();
+        let input: Val = serde_json::from_str(input).unwrap();
+        let outputs: Vec<String> =
+            program.run(Vars::new([]), input).map(|output| output.map_or("failed".into(), |v| v.to_string())).collect();
+        outputs.join(" ")
+    }
+
+    #[test]
+    fn what_jq_has_not_reads_what_is_there_and_never_fails() {
+        for (code, input, output) in [
+            (r#"at("a.b")"#, r#"{"a":{"b":[1]}}"#, "[1]"),
+            (r#"at("a.b")"#, r#"{"a":"b"}"#, "null"),
+            (r#"at("a.b")"#, "7", "null"),
+            ("at(7)", r#"{"7":1}"#, "null"),
+            (r#"fields("a  b.c d")"#, r#"{"a":1,"b":{"c":2}}"#, "[1,2,null]"),
+            (r#"fields("")"#, r#"{"":1}"#, "[]"),
+            (r#"words(".")"#, r#""deal.stage.changed""#, r#"["deal","stage","changed"]"#),
+            (r#"words(".")"#, "12", r#"["12"]"#),
+            (r#"words(".")"#, r#"["a.b"]"#, "[]"),
+            (r#"words(null)"#, r#""a.b""#, "[]"),
+            (r#"stem(".")"#, r#""deal.stage.changed""#, r#""deal.stage""#),
+            (r#"stem(".")"#, r#""changed""#, r#""changed""#),
+            (r#"stem(".")"#, "null", "null"),
+            (r#"ending(".")"#, r#""deal.stage.changed""#, r#""changed""#),
+            (r#"ending(".")"#, r#""changed""#, r#""changed""#),
+            (r#"ending(".")"#, "{}", "null"),
+            ("[null, .]", "1", "[null,1]"),
+        ] {
+            assert_eq!(run(code, input), output, "{input} | {code}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_stem_and_an_ending_are_the_name_and_its_words(name in "[a-z.]{1,300}") {
+            let input = serde_json::to_string(&name).unwrap();
+            let whole = run(r#"if words(".") == [] then null else words(".") | join(".") end"#, &input);
+            let joined = run(r#"if . == stem(".") then . elif stem(".") then stem(".") + "." + ending(".") else null end"#, &input);
+            let expected = if name.len() <= MAX_WORDS_BYTES { input } else { "null".into() };
+            prop_assert_eq!(&whole, &expected);
+            prop_assert_eq!(joined, expected);
+        }
     }
 }

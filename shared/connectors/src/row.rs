@@ -45,6 +45,9 @@ pub enum SkipReason {
 /// The last moment of the year 9999: later dates cannot be written as the contract writes them.
 const LAST_MS: i64 = 253_402_300_799_999;
 
+/// Dates below this are seconds: as such they lie before the year 5138, and as milliseconds they would before March 1973.
+const SECONDS: i64 = 100_000_000_000;
+
 /// Longest name or id. A name stands in each row made of an entry, so a long one would cost its length times their
 /// number. Ids are tens of bytes; 2,048 is the most of a DynamoDB key.
 const MAX_NAME_BYTES: usize = 1_024;
@@ -116,11 +119,15 @@ pub(crate) fn name(value: &Val) -> Option<String> {
     }
 }
 
-/// Milliseconds since 1970, or an RFC 3339 text, whose offset may lack its colon or be absent: then it is UTC. A date that
-/// cannot be read, or lies outside 1970 to 9999, is left out: the change itself is worth telling.
+/// Milliseconds since 1970, or seconds where the number is below [`SECONDS`], or an RFC 3339 text, whose offset may lack its
+/// colon or be absent: then it is UTC. A date that cannot be read, or lies outside 1970 to 9999, is left out: the change
+/// itself is worth telling.
 fn date(value: &Val) -> Option<Timestamp> {
     let date = match value {
-        Val::Num(Num::Int(millis)) => Timestamp::from_millis(i64::try_from(*millis).ok()?),
+        Val::Num(Num::Int(number)) => match i64::try_from(*number).ok()? {
+            seconds if seconds < SECONDS => Timestamp::from_millis(seconds.checked_mul(1_000)?),
+            millis => Timestamp::from_millis(millis),
+        },
         _ => {
             let text = text(value).filter(|text| text.len() <= MAX_DATE_BYTES)?;
             Timestamp::parse_rfc3339(text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}Z")))?
@@ -214,6 +221,12 @@ mod tests {
         for bad in ["-1", "1e300", "9223372036854775807", r#""yesterday""#, "{}", "253402300800000"] {
             let row = format!(r#"["contacts", 1, "CREATED", {bad}, null]"#);
             assert_eq!(change(&value(&row), None).unwrap().date, None, "{bad}");
+        }
+        for (number, millis) in [(0_i64, 0), (1_790_000_000, 1_790_000_000_000), (99_999_999_999, 99_999_999_999_000)]
+            .into_iter()
+            .chain([(100_000_000_000, 100_000_000_000), (1_790_000_000_123, 1_790_000_000_123)])
+        {
+            assert_eq!(date(&value(&number.to_string())), Some(Timestamp::from_millis(millis)), "{number}");
         }
         let row = value(r#"["contacts", 1, "created", "2025-09-10T21:31:25.179851517Z", []]"#);
         let change = change(&row, Some("33")).unwrap();

@@ -153,7 +153,7 @@ fn a_text_too_long_for_a_name_is_not_taken_apart_nor_repeated_in_every_change() 
     };
     let long = format!("{}a", "a.".repeat(128));
     for (key, body, expected) in [
-        ("hubspot", format!(r#"{{"subscriptionType":"{long}","objectId":1}}"#), (0, vec![SkipReason::Mapping])),
+        ("hubspot", format!(r#"{{"subscriptionType":"{long}","objectId":1}}"#), (0, vec![SkipReason::ObjectType])),
         ("hubspot", format!(r#"{{"subscriptionType":"{}","objectId":1}}"#, &long[..255]), (1, vec![])),
         ("standard", format!(r#"{{"type":"{long}","id":1}}"#), (0, vec![SkipReason::ObjectType])),
         ("standard", format!(r#"{{"type":"{}","id":1}}"#, &long[..255]), (1, vec![])),

@@ -19,8 +19,8 @@ pub struct Answer {
     pub status: u16,
     /// When the receiver wants to be asked again, if it says so legibly. Not bounded: a month is possible.
     pub retry_after: Option<RetryAfter>,
-    /// At most [`BODY_START_BYTES`] of the body, with what is not UTF-8, what could garble a log and the request's own
-    /// sensitive headers replaced.
+    /// At most [`BODY_START_BYTES`] of the body, with what is not UTF-8, what could garble a log, the request's own
+    /// sensitive headers and its URL's query replaced.
     pub body_start: String,
     /// From the call to the status.
     pub latency: Duration,

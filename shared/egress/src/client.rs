@@ -118,7 +118,7 @@ impl Post for Client {
     async fn post(&self, request: CallbackRequest) -> Result<Answer, Failure> {
         let CallbackRequest { url, headers, body } = request;
         let client = self.inner(self.policy.vet(&url)?)?;
-        let confidential = Confidential::of(&headers);
+        let confidential = Confidential::of(&headers, &url);
         let mut post = reqwest::Request::new(Method::POST, url);
         *post.headers_mut() = sendable(headers);
         *post.body_mut() = Some(body.into());

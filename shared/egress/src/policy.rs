@@ -29,6 +29,7 @@ pub struct Policy {
 #[derive(Debug, Clone)]
 struct Own {
     https: bool,
+    /// Without a dot at its end.
     host: String,
     port: Option<u16>,
     /// The path, with a slash at its end.
@@ -107,7 +108,7 @@ impl Policy {
             let base = url.path().trim_end_matches('/');
             Some(Own {
                 https: url.scheme() == "https",
-                host: url.host_str()?.to_owned(),
+                host: without_dot(url.host_str()?).to_owned(),
                 port: url.port_or_known_default(),
                 base: format!("{base}/"),
             })
@@ -179,7 +180,8 @@ impl Policy {
     /// What follows our public URL in `url`, if it is under it.
     fn own_path<'a>(&self, url: &'a Url) -> Option<&'a str> {
         let own = self.own.as_ref()?;
-        let same = url.host_str() == Some(own.host.as_str())
+        // A dot at its end makes it no other host: written so, it would be ours without the mark that ends loops.
+        let same = url.host_str().map(without_dot) == Some(own.host.as_str())
             && (url.scheme() == "https") == own.https
             && url.port_or_known_default() == own.port;
         if same { url.path().strip_prefix(own.base.as_str()) } else { None }
@@ -230,8 +232,13 @@ impl Refusal {
     }
 }
 
+/// A host without the dot that may end it (RFC 3986, section 3.2.2).
+fn without_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
 fn is_localhost(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = without_dot(name);
     name == "localhost" || name.ends_with(".localhost")
 }
 

@@ -114,6 +114,8 @@ pub fn list(value: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -164,5 +166,44 @@ mod tests {
         assert_eq!(boolean("yes"), Err("yes"));
         assert!(is_username("me@app.example") && !is_username("") && !is_username("a:b") && !is_username("a\nb"));
         assert_eq!(list(" Contact, ,Account,").collect::<Vec<_>>(), ["Contact", "Account"]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_that_ends_in_a_secret_s_word_is_one_however_it_is_joined_and_cased(
+            before in "[a-z]{1,6}",
+            ending in proptest::sample::select(vec!["secret", "password", "token", "credentials", "apikey"]),
+            joint in "[._ -]",
+        ) {
+            let capital = format!("{}{}", ending[..1].to_uppercase(), &ending[1..]);
+            for key in [format!("{before}{joint}{ending}"), format!("{before}{capital}"), ending.to_uppercase()] {
+                prop_assert!(is_secret(&key), "{key}");
+                prop_assert!(!is_secret(&format!("{key}{joint}name")), "{key}");
+            }
+        }
+
+        #[test]
+        fn the_words_of_a_key_are_its_letters_and_digits(key in ".{0,30}") {
+            let letters: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+            let words = words(&key);
+            prop_assert!(words.iter().all(|word| !word.is_empty()));
+            prop_assert_eq!(words.concat(), letters);
+        }
+
+        #[test]
+        fn a_boolean_is_read_in_any_case_and_nothing_else_is_one(word in "[TtFfrRuUeEaAlLsS ]{0,6}") {
+            let expected = match word.trim().to_lowercase().as_str() {
+                "true" => Ok(true),
+                "false" | "" => Ok(false),
+                _ => Err(word.as_str()),
+            };
+            prop_assert_eq!(boolean(&word), expected);
+        }
+
+        #[test]
+        fn a_list_gives_back_its_names(names in proptest::collection::vec("[A-Za-z_]{1,8}", 0..6), joint in " {0,2},[ ,]{0,3}") {
+            let text = names.join(&joint);
+            prop_assert_eq!(list(&text).collect::<Vec<_>>(), names);
+        }
     }
 }

@@ -369,7 +369,7 @@ pub async fn page<P: Platform>(
 ) -> Result<Page, RecordError> {
     let limit = limit.max(1);
     // One more than asked for tells whether there is a next page.
-    let mut query = links(account, after, limit + 1);
+    let mut query = links(account, after, limit.saturating_add(1));
     let mut ids: Vec<InstanceId> = Vec::new();
     while ids.len() <= limit {
         let page = platform.table().query(&query).await?;

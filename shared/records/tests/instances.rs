@@ -91,7 +91,7 @@ async fn what_is_made_is_loaded_whole_and_each_role_sees_its_part() {
     assert!(webhook.secret(&["oauth.user.token"]).is_none(), "the receiver does not get what it does not need");
     let callback = instances::callback_view(&platform, id).await.unwrap().unwrap();
     assert_eq!((callback.url.as_deref(), callback.strict), (Some("https://app.example/"), true));
-    assert_eq!(callback.signature_key(&platform).await.unwrap().unwrap().expose_secret(), "sign");
+    assert_eq!(callback.credentials(&platform).await.unwrap().signature_key.unwrap().expose_secret(), "sign");
     assert_eq!(callback.group, webhook.group);
     assert_eq!(instances::routed(&platform, "hubspot", "42").await.unwrap(), (vec![id], false));
     assert_eq!(instances::of_account(&platform, account.id).await.unwrap(), [id]);

@@ -353,6 +353,20 @@ async fn a_change_that_loses_the_race_for_its_account_s_marks_is_done_on_top() {
 }
 
 #[tokio::test]
+async fn a_change_that_loses_every_race_for_the_marks_is_a_conflict_and_does_not_go_on_for_ever() {
+    let platform = platform(17);
+    let account = owner(&platform).await;
+    // As if others got on each time: the condition of a mark, which stands behind all other writes.
+    let lost = TableError::ConditionFailed(vec![platform::Failed { index: 99, existing: None }]);
+    for _ in 0..200 {
+        platform.table().fail_next_write(lost.clone());
+    }
+    let outcome = try_make(&platform, &account, &[(INSTANCE_FINDER, "k|p"), ("k", "v")], false).await;
+    assert_eq!(outcome.unwrap_err(), RecordError::Table(TableError::Conflict));
+    assert_eq!(indexes(&platform), BTreeSet::new());
+}
+
+#[tokio::test]
 async fn instances_made_and_deleted_at_once_leave_the_marks_right() {
     let platform = platform(14);
     let account = owner(&platform).await;

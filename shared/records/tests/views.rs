@@ -16,6 +16,7 @@ use platform::{Platform as _, Table as _, TableError, Write};
 use pollhook_records::RecordError;
 use pollhook_records::accounts::Account;
 use pollhook_records::instances::{self, Kept, Stored, Webhooks};
+use proptest::prelude::*;
 use secrecy::{ExposeSecret as _, SecretString};
 
 #[tokio::test]
@@ -42,6 +43,34 @@ async fn an_instance_is_told_of_the_objects_and_event_types_it_wants() {
     assert!(view(&[]).await.wants("anything", EventType::Deleted));
     let unreadable = view(&[(METADATA, "not JSON, kept by a version that did not read it")]).await;
     assert!(unreadable.wants("anything", EventType::Deleted), "when in doubt it is told");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn an_instance_wants_what_both_its_filters_let_through(
+        objects in proptest::collection::vec("[A-Ca-c]", 0..3),
+        listed in proptest::option::of("[A-Ca-c]"),
+        object in "[A-Da-d]",
+        created: bool,
+    ) {
+        let listing = listed.as_ref().map(|name| serde_json::json!({"webhook": {name: {"eventTypes": ["created"]}}}));
+        let (texts, listing) = (objects.join(" ,"), listing.map(|listing| listing.to_string()));
+        let plain = [(OBJECTS, Some(texts.as_str())), (METADATA, listing.as_deref())];
+        let plain: Vec<(&str, &str)> = plain.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let view = runtime.block_on(async {
+            let platform = platform(12);
+            let account = owner(&platform).await;
+            let id = make(&platform, &account, &plain).await.instance.id;
+            instances::webhook_views(&platform, &[id]).await.unwrap().remove(0).unwrap()
+        });
+        let by_object = objects.is_empty() || objects.iter().any(|wanted| wanted.eq_ignore_ascii_case(&object));
+        let by_type = created || !listed.is_some_and(|name| name.eq_ignore_ascii_case(&object));
+        let event_type = if created { EventType::Created } else { EventType::Deleted };
+        prop_assert_eq!(view.wants(&object, event_type), by_object && by_type);
+    }
 }
 
 #[tokio::test]
@@ -75,24 +104,8 @@ async fn a_callback_is_posted_with_key_password_and_headers_all_of_them_sealed()
     assert_eq!(alone.basic.unwrap().1.expose_secret(), "");
     assert!(alone.headers.is_empty(), "what cannot be sent is not");
     assert!(credentials(&[], &[(BASIC_PASSWORD, "x")]).await.basic.is_none());
-}
-
-#[tokio::test]
-async fn a_callback_view_of_the_version_before_has_a_key_and_nothing_else() {
-    let platform = platform(3);
-    let account = owner(&platform).await;
-    let provision = provision("github", &[], &[(SIGNATURE_KEY, "key")]);
-    let made = instances::create(&platform, &account, provision, &Webhooks::default()).await.unwrap();
-    let id = made.instance.id;
-    let item = platform.table().items(&format!("CALLBACK#{id}")).remove(0);
-    let mut view: serde_json::Value = serde_json::from_slice(&item.body).unwrap();
-    assert!(view.as_object_mut().unwrap().remove("username").is_some());
-    let body = view.to_string();
-    platform.table().write(Write::put(item.key, item.version, body)).await.unwrap();
-    let view = instances::callback_view(&platform, id).await.unwrap().unwrap();
-    let credentials = view.credentials(&platform).await.unwrap();
-    assert_eq!(credentials.signature_key.unwrap().expose_secret(), "key");
-    assert!(credentials.basic.is_none() && credentials.headers.is_empty());
+    let no_username = credentials(&[(BASIC_USERNAME, "a:b")], &[(BASIC_PASSWORD, "x")]).await;
+    assert!(no_username.basic.is_none(), "a colon would end the user name, and begin the password, elsewhere");
 }
 
 async fn keep(platform: &MemoryPlatform, id: InstanceId, secret: &str) -> Result<Kept, RecordError> {

@@ -10,7 +10,7 @@
 //!
 //! Without the feature this package is empty, so that a plain `cargo test --workspace` needs neither Python nor a network.
 //!
-//! *Flow:* the first test of a binary starts one [`oracle`] (its packages are installed once, under the build's target
+//! *Flow:* the first test of a binary starts one `oracle` (its packages are installed once, under the build's target
 //! folder); every question to it is a line, every answer one.
 //!
 //! *Failure modes:* where Python or a package cannot be had, the tests panic and say what to install. A library that fails

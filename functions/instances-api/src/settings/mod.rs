@@ -18,7 +18,7 @@ use egress::Policy;
 use events::configuration;
 use events::configuration::finder::Finder;
 use events::configuration::headers;
-use records::instances::{self, Instance, Secrets};
+use records::instances::{self, FinderRefused, Instance, Secrets};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::invalid::Invalid;
@@ -94,9 +94,11 @@ impl Rules<'_> {
     /// # Errors
     /// As [`Self::provision`].
     pub(crate) fn change(&self, before: Settings, changes: &Changes) -> Result<Settings, Invalid> {
-        let settings = self.apply(before, changes)?;
         // What was missing before may stay so: the connector may have come to ask for it since.
-        self.check_required(&settings, |key| changes.contains_key(key))?;
+        let required = self.connector.required().iter().map(String::as_str);
+        let had: Vec<&str> = required.filter(|key| before.has(key)).collect();
+        let settings = self.apply(before, changes)?;
+        self.check_required(&settings, |key| had.contains(&key))?;
         Ok(settings)
     }
 
@@ -204,12 +206,13 @@ impl Rules<'_> {
             return Ok(());
         }
         instances::check_finder(self.connector.key(), &settings.plain, self.connector.secret_keys()).map_err(
-            |refused| {
-                let given = format!(
-                    "a finder for the value of \"{}\" that could not find the instance",
-                    text::start(&finder.key)
-                );
-                Invalid::setting(key, given, refused.to_string())
+            |refused| match refused {
+                FinderRefused::Form(error) => values::refused_finder(&format!("{}|{}", finder.key, finder.path), error),
+                FinderRefused::Value => {
+                    let named = text::start(&finder.key);
+                    let given = format!("a finder for the value of \"{named}\" that could not find the instance");
+                    Invalid::setting(key, given, refused.to_string())
+                }
             },
         )
     }

@@ -117,7 +117,8 @@ fn what_would_never_be_told_of_is_refused() {
     }
     let error = set(POLLED, "polling").unwrap_err();
     assert!(error.contains("polling is not available"), "{error}");
-    assert!(set(POLLED, "push").unwrap_err().ends_with("accepted: webhook or webhooks or polling"));
+    let error = set(POLLED, "push").unwrap_err();
+    assert!(error.contains("given \"push\"; accepted: webhook or webhooks; polling is not"), "{error}");
     assert!(set(configuration::NOTIFICATION_TYPE, "email").unwrap_err().ends_with("accepted: webhook"));
     assert_eq!(set(configuration::NOTIFICATION_TYPE, "WEBHOOK").unwrap().plain["event.notification.type"], "webhook");
 }
@@ -336,6 +337,31 @@ proptest! {
             }
             prop_assert!(once.plain.len() + once.secrets.len() <= 1);
         }
+    }
+
+    #[test]
+    fn a_configuration_sent_back_with_null_for_what_is_unset_changes_nothing(
+        connector in prop_oneof![Just("hubspot"), Just("sfdc"), Just("standard")],
+        set_keys in proptest::collection::btree_map(
+            proptest::sample::select(vec![
+                configuration::VENDOR_ACCOUNT, configuration::SIGNATURE_KEY, configuration::OBJECTS, "other", "my.token",
+            ]),
+            "[a-z]{1,6}",
+            0..5,
+        ),
+    ) {
+        let given: Vec<(&str, Option<&str>)> = set_keys.iter().map(|(key, value)| (*key, Some(value.as_str()))).collect();
+        let before = judged(connector, |rules| rules.change(Settings::default(), &changes(&given))).unwrap();
+        let keys = known::listed(connectors::catalogue().get(connector).unwrap());
+        let mut back: Changes = keys.map(|key| (key.to_owned(), None)).collect();
+        back.extend(before.plain.iter().map(|(key, value)| (key.clone(), Some(value.clone().into()))));
+        back.extend(before.secrets.keys().map(|key| (key.clone(), Some(configuration::MASK.into()))));
+        let after = judged(connector, |rules| rules.change(before.clone(), &back)).unwrap();
+        prop_assert_eq!(after.plain, before.plain);
+        let shown = |secrets: &Secrets| {
+            secrets.iter().map(|(key, secret)| (key.clone(), secret.expose_secret().to_owned())).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(shown(&after.secrets), shown(&before.secrets));
     }
 
     #[test]

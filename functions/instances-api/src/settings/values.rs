@@ -1,7 +1,8 @@
 //! Which values the keys that we know take. Pure.
 
-use events::configuration::finder::Finder;
-use events::configuration::{headers, metadata};
+use events::configuration::finder::{Finder, FinderError};
+use events::configuration::headers::{self, HeadersError};
+use events::configuration::metadata::{self, MetadataError};
 use events::{SignatureKey, configuration};
 use platform::{Key, limits};
 use records::instances::MAPPING_PREFIX;
@@ -17,6 +18,8 @@ use crate::text;
 const ACCOUNT_BYTES: usize = 256;
 /// A signature key that goes on in base64.
 const WHSEC: &str = "whsec_";
+
+const HEADERS: &str = "lines of Name: value, or a JSON object such as {\"X-Key\": \"value\"}";
 
 pub(super) const SECRET: &str = "a text that is not blank; null unsets it";
 
@@ -106,12 +109,16 @@ impl Rules<'_> {
             Kind::Metadata => {
                 check_json(key, text)?;
                 if let Err(error) = metadata::webhook_types(text) {
-                    return refused("other JSON".into(), error.to_string());
+                    let (given, accepted) = match error {
+                        MetadataError::TooMany => (error.to_string(), "fewer".to_owned()),
+                        _ => ("other JSON".to_owned(), error.to_string()),
+                    };
+                    return refused(given, accepted);
                 }
             }
             Kind::Finder => {
                 if let Err(error) = Finder::parse(text) {
-                    return refused(text::quoted(&text.escape_debug().to_string()), error.to_string());
+                    return Err(refused_finder(text, error));
                 }
             }
             Kind::Path => {
@@ -134,6 +141,18 @@ impl Rules<'_> {
     }
 }
 
+/// Says what is wrong with a finder, or how one is written.
+pub(super) fn refused_finder(text: &str, error: FinderError) -> Invalid {
+    let given = text::quoted(&text.escape_debug().to_string());
+    let (given, accepted) = match error {
+        FinderError::Form | FinderError::Path => (given, error.to_string()),
+        FinderError::Key | FinderError::Secret => {
+            (format!("{given}: {error}"), "another configuration key before the |".to_owned())
+        }
+    };
+    Invalid::setting(configuration::INSTANCE_FINDER, given, accepted)
+}
+
 fn refused_account(text: &str) -> Invalid {
     let accepted = format!(
         "the provider's id of the account, 1 to {ACCOUNT_BYTES} bytes without control characters; null unsets it"
@@ -143,15 +162,15 @@ fn refused_account(text: &str) -> Invalid {
 
 /// The one of `words` that `text` is.
 fn word(key: &str, text: &str, words: &[&str]) -> Result<String, Invalid> {
-    match words.iter().find(|word| text.eq_ignore_ascii_case(word)) {
-        // Nothing polls yet: the instance would never be told of anything, and nothing would say why.
-        Some(&"polling") => {
-            let accepted = "webhook or webhooks; polling is not available in this version";
-            Err(Invalid::setting(key, "polling", accepted))
-        }
-        Some(word) => Ok((*word).to_owned()),
-        None => Err(Invalid::setting(key, text::quoted(text), words.join(" or "))),
+    if let Some(word) = words.iter().find(|word| text.eq_ignore_ascii_case(word)) {
+        return Ok((*word).to_owned());
     }
+    let mut accepted = words.join(" or ");
+    // Nothing polls yet: the instance would never be told of anything, and nothing would say why.
+    if key == configuration::VENDOR_TYPE {
+        accepted.push_str("; polling is not available in this version");
+    }
+    Err(Invalid::setting(key, text::quoted(text), accepted))
 }
 
 fn check_json(key: &str, text: &str) -> Result<(), Invalid> {
@@ -167,8 +186,10 @@ fn check_json(key: &str, text: &str) -> Result<(), Invalid> {
 /// No message repeats a value: it may be a bearer token.
 fn check_headers(text: &str) -> Result<(), Invalid> {
     let key = configuration::CALLBACK_HEADERS;
-    let further = headers::parse(text)
-        .map_err(|error| Invalid::setting(key, "a text that is no list of headers", error.to_string()))?;
+    let further = headers::parse(text).map_err(|error| match error {
+        HeadersError::Json => Invalid::setting(key, "other JSON", error.to_string()),
+        _ => Invalid::setting(key, format!("a text that does not do: {error}"), HEADERS),
+    })?;
     for (index, (name, value)) in further.iter().enumerate() {
         if let Err(fault) = egress::callback::check_header(name, value) {
             return Err(Invalid::setting(key, format!("header {}: {fault}", index + 1), "other headers"));

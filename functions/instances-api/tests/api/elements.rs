@@ -1,7 +1,6 @@
 //! The connectors there are.
 
 use http::StatusCode;
-use records::accounts;
 use records::instances::{self, Provision, Webhooks};
 use serde_json::json;
 
@@ -37,20 +36,79 @@ async fn connectors_are_listed_and_found_by_key_and_by_number() {
 #[tokio::test]
 async fn an_unknown_connector_is_none() {
     let world = World::new(61).await;
-    for path in ["/elements/hubspott", "/elements/7", "/elements/hubspott/metadata", "/elements/99999999999/metadata"] {
+    for path in [
+        "/elements/hubspott",
+        "/elements/7",
+        "/elements/hubspott/metadata",
+        "/elements/99999999999/metadata",
+        "/elements/hubspott/instances",
+        "/elements/7/instances",
+    ] {
         let reply = world.get(path).await;
-        assert_eq!((reply.status, reply.message()), (StatusCode::NOT_FOUND, "there is no such element"), "{path}");
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(reply.message().starts_with("there is no such element; GET /elements lists"), "{}", reply.message());
     }
     let bare = world.call("", "GET", "/elements", "").await;
     assert_eq!(bare.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
+async fn the_instances_of_one_connector_have_paths_of_their_own() {
+    let world = World::new(63).await;
+    let other = world.instance(json!({})).await;
+    for path in ["/elements/standard/instances", "/elements/standard/instances?tags[]=x"] {
+        assert_eq!(world.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let number = world.get("/elements/standard").await.json["id"].clone();
+    let path = format!("/elements/{number}/instances");
+    let who = world.owner.clone();
+    let call = async |method: &str, path: &str, body: serde_json::Value| {
+        let reply = world.call(&who, method, path, body.to_string()).await;
+        (reply.status, reply.json)
+    };
+    for element in [json!({"key": "hubspot"}), json!({"id": 16_784_420})] {
+        let (status, json) = call("POST", &path, json!({"name": "x", "element": element})).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(json["message"].as_str().unwrap().contains("as in the path"), "{json}");
+    }
+    let (status, made) = call("POST", "/elements/standard/instances/", json!({"name": "x", "tags": ["t"]})).await;
+    assert_eq!((status, &made["element"]["key"]), (StatusCode::OK, &json!("standard")), "{made}");
+    assert!(made["createdDate"].is_string());
+    for path in [&path, "/elements/standard/instances?tags[]=t&searchText=X"] {
+        let listed = world.get(path).await;
+        assert_eq!((listed.status, &listed.json), (StatusCode::OK, &json!([made])), "{path}");
+        assert_eq!(listed.header("elements-total-count"), Some("1"));
+    }
+    // Only through its own connector, and only the account's own.
+    let (mine, foreign) = (format!("{path}/{}", made["id"]), format!("{path}/{other}"));
+    assert_eq!(call("GET", &mine, json!({})).await, (StatusCode::OK, made.clone()));
+    for (method, body) in [
+        ("GET", json!({})),
+        ("PATCH", json!({"name": "y"})),
+        ("PUT", json!({"name": "y", "configuration": {}})),
+        ("DELETE", json!({})),
+    ] {
+        let (status, json) = call(method, &foreign, body.clone()).await;
+        assert_eq!(
+            (status, &json["message"]),
+            (StatusCode::NOT_FOUND, &json!("there is no such instance")),
+            "{method}"
+        );
+        let theirs = world.call(&world.stranger, method, &mine, body.to_string()).await;
+        assert_eq!((theirs.status, theirs.message()), (StatusCode::NOT_FOUND, "there is no such instance"), "{method}");
+    }
+    let (status, json) = call("PATCH", &mine, json!({"configuration": {"event.notification.enabled": "true"}})).await;
+    assert_eq!((status, &json["eventsEnabled"]), (StatusCode::OK, &json!(true)));
+    let (status, json) = call("PUT", &format!("{mine}?reAuthenticate=false"), made).await;
+    assert_eq!((status, &json["eventsEnabled"]), (StatusCode::OK, &json!(false)));
+    assert_eq!(call("DELETE", &mine, json!({})).await.0, StatusCode::OK);
+    assert_eq!(world.get("/instances/count").await.json, json!({"count": 1}));
+}
+
+#[tokio::test]
 async fn an_instance_of_a_connector_that_is_gone_can_be_read_and_deleted_and_not_changed() {
     let world = World::new(62).await;
-    let id = world.instance(json!({"k": "v"})).await;
-    let account = instances::webhook_views(&world.platform, &[id]).await.unwrap()[0].clone().unwrap().account;
-    let owner = accounts::get(&world.platform, account).await.unwrap().unwrap();
+    let owner = world.owner_account().await;
     let provision = Provision {
         name: "x".into(),
         connector: "vanished".into(),

@@ -33,6 +33,7 @@ async fn each_way_a_delivery_can_stand_is_told_in_the_contracts_words_and_in_our
         assert_eq!(reply.json["id"], event.as_str());
         assert_eq!((&reply.json["status"], &reply.json["delivery"]["state"]), (&json!(status), &json!(ours)));
         assert_eq!(reply.json["providerData"], r#"{"a": 1.10}"#);
+        assert_eq!(reply.json["encodedid"], id.to_path());
         let notification = &reply.json["notifiedData"][0];
         assert_eq!(notification["message"]["eventId"], event.as_str());
         assert_eq!(notification["message"]["events"][0]["objectId"], n.to_string());

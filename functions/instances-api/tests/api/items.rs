@@ -7,7 +7,7 @@ use http::StatusCode;
 use platform::{Platform as _, TableError};
 use serde_json::{Value, json};
 
-use crate::world::{CALLBACK, Reply, World};
+use crate::world::{CALLBACK, Reply, World, set};
 
 const KEY: &str = "event.notification.signature.key";
 const URL: &str = "event.notification.callback.url";
@@ -49,6 +49,16 @@ async fn every_key_has_an_item_whether_it_is_set_or_not_and_secrets_are_masked()
         let alone = world.get(&format!("/instances/{id}/configuration/{}", item["id"])).await;
         assert_eq!((alone.status, alone.json), (StatusCode::OK, item));
     }
+    assert!(all.iter().all(|item| ["name", "description"].iter().all(|field| item[field] != "")));
+    let secret = item(&world, id, "oauth.api.secret").await;
+    assert_eq!(secret["description"], "A secret that the webhooks of HubSpot are verified with");
+    // Whatever an item says it takes, it does take.
+    for item in all.iter().filter(|item| item.get("options").is_some()) {
+        for option in item["options"].as_array().unwrap() {
+            let reply = patch(&world, id, item, &json!({"propertyValue": option})).await;
+            assert_eq!((reply.status, &reply.json["propertyValue"]), (StatusCode::OK, option), "{}", reply.text);
+        }
+    }
     let interval = item(&world, id, "event.poller.refresh_interval").await;
     assert_eq!((&interval["defaultValue"], &interval["propertyValue"]), (&json!("15"), &json!(null)));
 }
@@ -68,7 +78,7 @@ async fn an_item_keeps_its_number_and_is_changed_by_it() {
     let instance = world.get(&format!("/instances/{id}")).await.json;
     assert_eq!(instance["eventsEnabled"], json!(false));
     assert_eq!(
-        instance["configuration"],
+        set(&instance),
         json!({URL: CALLBACK, KEY: "********", "other": "x", "event.notification.enabled": "false"})
     );
 
@@ -107,7 +117,7 @@ async fn what_an_item_does_not_take_is_refused_by_name_and_changes_nothing() {
         for (method, body) in [("GET", ""), ("PATCH", r#"{"propertyValue": 1}"#)] {
             let reply = world.call(&world.owner, method, &path, body).await;
             assert_eq!(reply.status, StatusCode::NOT_FOUND, "{method} {number}");
-            assert_eq!(reply.message(), "there is no such configuration item");
+            assert!(reply.message().starts_with("there is no such configuration item; GET"), "{}", reply.message());
         }
     }
     world.platform.table().fail_next_write(TableError::Unavailable("inner detail".into()));

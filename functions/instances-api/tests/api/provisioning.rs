@@ -4,7 +4,7 @@ use http::StatusCode;
 use records::instances;
 use serde_json::{Value, json};
 
-use crate::world::{CALLBACK, World, id};
+use crate::world::{CALLBACK, World, id, set};
 
 fn body() -> Value {
     json!({
@@ -61,7 +61,7 @@ async fn an_instance_is_answered_in_the_contracts_words_and_reads_back_the_same(
         format!("https://hooks.example.com/base/elements/api-v2/events/hubspot/{encoded}")
     );
     assert_eq!(
-        instance["configuration"],
+        set(instance),
         json!({
             "event.notification.enabled": "true",
             "event.vendor.type": "webhook",
@@ -75,6 +75,14 @@ async fn an_instance_is_answered_in_the_contracts_words_and_reads_back_the_same(
             "never.heard.of": "kept",
         })
     );
+    // What can be set and is not is null.
+    let items = world.get(&format!("/instances/{}/configuration", id(instance))).await.json;
+    for item in items.as_array().unwrap() {
+        let key = item["key"].as_str().unwrap();
+        assert_eq!(instance["configuration"].get(key), Some(&item["propertyValue"]), "{key}");
+    }
+    assert_eq!(instance["configuration"].as_object().unwrap().len(), items.as_array().unwrap().len());
+    assert_eq!(instance["configuration"]["event.notification.subscription.id"], json!(null));
     for path in [format!("/instances/{}", id(instance)), format!("/instances/{}/", id(instance))] {
         let read = world.get(&path).await;
         assert_eq!((read.status, &read.json), (StatusCode::OK, instance));
@@ -128,7 +136,13 @@ async fn what_is_not_accepted_is_refused_by_name_and_nothing_is_made() {
         (json!({"configuration": {"event.poller.refresh_interval": 0}}), "event.poller.refresh_interval"),
         (json!({"configuration": {"event.poller.configuration": "{\"a\""}}), "line 1, column 4"),
         (json!({"configuration": {"event.notification.basic.password": "x"}}), "event.notification.basic.username"),
-        (json!({"configuration": {"event.notification.callback.headers": "x"}}), "Name: value"),
+        (json!({"configuration": {"event.notification.callback.headers": "x"}}), "accepted: lines of Name: value"),
+        (json!({"configuration": {"event.notification.callback.headers": "Host: x"}}), "cannot be set: host; accepted"),
+        (json!({"configuration": {"event.notification.callback.headers": {"X": 1}}}), "other JSON; accepted: it is"),
+        (json!({"configuration": {"event.notification.instance.finder": "a.token|b"}}), "holds a secret"),
+        (json!({"configuration": {"event.notification.instance.finder": "webhook.secret|b"}}), "accepted: another"),
+        (json!({"element": "hubspot"}), "accepted: an object with the connector's key"),
+        (json!({"element": {"key": "hubspot", "id": 7}}), "element.id"),
         (json!({"configuration": {"event.notification.instance.finder": "x"}}), "event.notification.instance.finder"),
         (json!({"configuration": {"event.metadata": {"webhook": []}}}), "event.metadata"),
         (json!({"configuration": {"event.mapping.objectId": "a..b"}}), "event.mapping.objectId"),
@@ -156,6 +170,65 @@ async fn what_is_not_accepted_is_refused_by_name_and_nothing_is_made() {
     assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(large.message().contains("262144"), "{}", large.message());
     assert_eq!(world.platform.steps(), before);
+}
+
+/// Each with a word of the reason.
+const NO_CALLBACKS: [(&str, &str); 26] = [
+    ("http://127.0.0.1/", "loopback"),
+    ("http://127.1/", "loopback"),
+    ("http://2130706433/", "loopback"),
+    ("http://0x7f000001/", "loopback"),
+    ("http://0177.0.0.1/", "loopback"),
+    ("https://localhost/", "loopback"),
+    ("https://hooks.localhost./", "loopback"),
+    ("http://[::1]/", "loopback"),
+    ("http://0.0.0.0/", "this host"),
+    ("http://169.254.1.1/", "link-local"),
+    ("http://[fe80::1]/", "link-local"),
+    ("http://169.254.169.254/latest/meta-data/", "metadata"),
+    ("http://2852039166/", "metadata"),
+    ("http://10.0.0.1/", "private"),
+    ("http://172.16.0.1/", "private"),
+    ("http://192.168.0.1/", "private"),
+    ("http://3232235521/", "private"),
+    ("http://[fd00::1]/", "unique local"),
+    ("http://[::ffff:10.0.0.1]/", "private"),
+    ("http://[::ffff:7f00:1]/", "loopback"),
+    ("http://[64:ff9b::10.0.0.1]/", "private"),
+    ("http://[64:ff9b::7f00:1]/", "loopback"),
+    ("https://ann:s3cret@app.example.com/", "credentials"),
+    ("https://s3cret@app.example.com/", "credentials"),
+    ("ftp://app.example.com/s3cret", "http"),
+    ("file:///etc/passwd", "http"),
+];
+
+#[tokio::test]
+async fn no_callback_leads_into_the_house_by_whichever_route_it_is_set() {
+    let world = World::new(8).await;
+    let id = world.instance(json!({})).await;
+    let before = world.get(&format!("/instances/{id}")).await.json;
+    let key = "event.notification.callback.url";
+    let items = world.get(&format!("/instances/{id}/configuration")).await.json;
+    let item = items.as_array().unwrap().iter().find(|item| item["key"] == key).unwrap();
+    let item = format!("/instances/{id}/configuration/{}", item["id"]);
+    for (url, reason) in NO_CALLBACKS {
+        let body = json!({"name": "x", "element": {"key": "hubspot"}, "configuration": {key: url}});
+        for (method, path, body) in [
+            ("POST", "/instances".to_owned(), body.clone()),
+            ("POST", "/elements/hubspot/instances".to_owned(), body.clone()),
+            ("PATCH", format!("/instances/{id}"), json!({"configuration": {key: url}})),
+            ("PUT", format!("/instances/{id}"), body),
+            ("PATCH", item.clone(), json!({"propertyValue": url})),
+        ] {
+            let reply = world.call(&world.owner, method, &path, body.to_string()).await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{method} {path} {url}");
+            let message = reply.message();
+            assert!(message.contains(key) && message.contains(reason), "{url}: {message}");
+            assert!(!message.contains("ann") && !message.contains("s3cret@"), "{message}");
+        }
+    }
+    assert_eq!(world.get(&format!("/instances/{id}")).await.json, before);
+    assert_eq!(world.get("/instances/count").await.json, json!({"count": 1}));
 }
 
 #[tokio::test]

@@ -122,6 +122,13 @@ impl World {
         id(&reply.json)
     }
 
+    pub(crate) async fn owner_account(&self) -> accounts::Account {
+        let keys = self.owner.split_once(", ").unwrap();
+        let (user, organization) = (&keys.0["User ".len()..], &keys.1["Organization ".len()..]);
+        let keys = accounts::Keys { user, organization: Some(organization), element: None };
+        accounts::authenticate(&self.platform, keys).await.unwrap().unwrap().account
+    }
+
     /// Two of an instance's keys: its account's user secret and its own token.
     pub(crate) async fn by_token(&self, id: InstanceId) -> String {
         let token = self.get(&format!("/instances/{id}")).await.json["token"].as_str().unwrap().to_owned();
@@ -160,6 +167,12 @@ impl World {
 
 pub(crate) fn id(instance: &Value) -> InstanceId {
     instance["id"].to_string().parse().unwrap()
+}
+
+/// What is set in an instance's configuration.
+pub(crate) fn set(instance: &Value) -> Value {
+    let configuration = instance["configuration"].as_object().unwrap().iter();
+    configuration.filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn notification(instance: InstanceId, n: i64, raw: Bytes) -> (Batch, NotificationId) {

@@ -260,6 +260,62 @@ fn our_public_url_is_recognised_with_and_without_its_default_port_and_slash() {
     }
 }
 
+#[test]
+fn a_dot_at_the_end_of_our_host_makes_it_no_other() {
+    for own in ["https://hooks.example", "https://hooks.example./"] {
+        let policy = Policy::new(Vec::new(), Some(&own.parse().unwrap()));
+        for host in ["hooks.example", "hooks.example.", "HOOKS.EXAMPLE."] {
+            let events = format!("https://{host}/elements/api-v2/events/sfdc").parse().unwrap();
+            assert_eq!(policy.own_events_connector(&events).as_deref(), Some("sfdc"), "{own} {host}");
+            let api = policy.check(&format!("https://{host}/elements/api-v2/instances"));
+            assert_eq!(api, Err(Refusal::Ours), "{own} {host}");
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_bad_callback_is_refused_in_words() {
+    let opened = |range: &str| format!("; --allow-callbacks-to {range} (POLLHOOK_ALLOW_CALLBACKS_TO) would allow it");
+    let loopback = format!("127.0.0.1, a loopback address (127.0.0.0/8){}", opened("127.0.0.1/32"));
+    let mapped = format!("::ffff:127.0.0.1, a loopback address (127.0.0.0/8){}", opened("127.0.0.1/32"));
+    let translated = format!("64:ff9b::a00:1, a private address (10.0.0.0/8){}", opened("10.0.0.1/32"));
+    let credentials = "a URL must not hold credentials";
+    let scheme = "only http and https URLs can be posted to";
+    let private = |address: &str, range: &str| {
+        format!("{address}, a private address ({range}){}", opened(&format!("{address}/32")))
+    };
+    for (text, told) in [
+        ("http://127.0.0.1:9001/", loopback.clone()),
+        ("http://2130706433/", loopback.clone()),
+        ("http://0x7f.1/", loopback.clone()),
+        ("http://0177.0.0.1/", loopback.clone()),
+        ("http://localhost/", format!("localhost resolves to {loopback}")),
+        ("http://[::1]/", format!("::1, a loopback address (::1/128){}", opened("::1/128"))),
+        ("http://[::ffff:127.0.0.1]/", mapped),
+        ("http://[64:ff9b::10.0.0.1]/", translated),
+        ("http://10.0.0.1/", private("10.0.0.1", "10.0.0.0/8")),
+        ("http://172.16.0.1/", private("172.16.0.1", "172.16.0.0/12")),
+        ("http://192.168.0.1/", private("192.168.0.1", "192.168.0.0/16")),
+        (
+            "http://169.254.7.7/",
+            format!("169.254.7.7, a link-local address (169.254.0.0/16){}", opened("169.254.7.7/32")),
+        ),
+        ("http://169.254.169.254/", "169.254.169.254, a cloud's metadata service (169.254.169.254/32)".into()),
+        ("http://[fe80::1]/", format!("fe80::1, a link-local address (fe80::/10){}", opened("fe80::1/128"))),
+        ("http://[fd12::1]/", format!("fd12::1, a unique local address (fc00::/7){}", opened("fd12::1/128"))),
+        ("http://0.0.0.0/", format!("0.0.0.0, an address of this host (0.0.0.0/8){}", opened("0.0.0.0/32"))),
+        ("http://bob@app.example/", credentials.into()),
+        ("http://bob:hunter2@app.example/", credentials.into()),
+        ("ftp://app.example/", scheme.into()),
+        ("file:///etc/passwd", scheme.into()),
+        ("app.example/hook", "not a URL: it must begin with https:// or http://".into()),
+        ("https://", "not a URL: it has no host".into()),
+        ("https://app.example/#top", "a URL to post to has no fragment (#…)".into()),
+    ] {
+        assert_eq!(public_only().check(text).unwrap_err().to_string(), told, "{text}");
+    }
+}
+
 /// The ways to write an IPv4 address as an IPv6 one, of which none may be milder than the address itself.
 fn disguises(v4: Ipv4Addr, noise: u64) -> [Ipv6Addr; 5] {
     let bits = u128::from(v4.to_bits());

@@ -229,7 +229,8 @@ async fn remark<P: Platform>(
     Ok(changed.map(write).collect())
 }
 
-/// Does `writes`, which take the instance from the partitions `old` to `new`, together with the marks that go with it.
+/// Does `writes`, which take the instance from the partitions `old` to `new`, together with the marks that go with it. A
+/// condition that did not hold is always one of `writes`; having lost every race for the marks is a conflict.
 pub(super) async fn transact<P: Platform>(
     platform: &P,
     instance: &Instance,
@@ -237,17 +238,16 @@ pub(super) async fn transact<P: Platform>(
     new: &[String],
     writes: Vec<Write>,
 ) -> Result<(), RecordError> {
-    let mut outcome = Ok(());
     for _ in 0..TRIES {
         let marks = remark(platform, instance, old, new).await?;
         let contended = !marks.is_empty();
         match platform.table().transact(writes.iter().cloned().chain(marks).collect()).await {
             // Another change of the account was at its marks in between: count on top of it.
-            Err(error) if contended && at_marks_alone(&error, writes.len()) => outcome = Err(error.into()),
+            Err(error) if contended && at_marks_alone(&error, writes.len()) => {}
             other => return Ok(other?),
         }
     }
-    outcome
+    Err(TableError::Conflict.into())
 }
 
 /// Whether a transaction failed at nothing but the marks, which begin at the write `marks`.
@@ -356,8 +356,8 @@ fn in_turn(ids: Vec<(String, InstanceId)>, limit: usize) -> Vec<InstanceId> {
     turns.into_iter().take(limit).map(|(_, id)| id).collect()
 }
 
-/// The paths that finders of a connector's instances use, the first [`PATHS`] of them. The marks of all accounts are read,
-/// a page for some thousands: keep the answer for a few seconds.
+/// The paths that finders of a connector's instances use, the first [`PATHS`] of them. Where they are fewer, the marks of all
+/// accounts are read, a query for every few hundred: keep the answer for a few seconds.
 ///
 /// # Errors
 /// The table's.
@@ -386,6 +386,8 @@ pub async fn finder_paths<P: Platform>(platform: &P, connector: &str) -> Result<
 mod tests {
     use std::collections::HashMap;
 
+    use events::Timestamp;
+    use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
     use proptest::prelude::*;
 
     use super::*;
@@ -394,6 +396,37 @@ mod tests {
     fn a_finder_s_partition_gives_back_its_path_whatever_the_value() {
         assert_eq!(path_of(&finder_partition("github", "organization.login", "a#b#c")), Some("organization.login"));
         assert_eq!(path_of(&route_partition("github", "x#y#z")), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn of_each_account_so_many_are_listed_and_what_is_left_out_is_told(
+            // Accounts whose ids begin alike, some with more than a page.
+            counts in proptest::collection::vec(prop_oneof![0_usize..4, 498_usize..503, 1000_usize..1002], 1..5),
+            per_account in 1_usize..4,
+            in_all in prop_oneof![1_usize..12, Just(2000)],
+        ) {
+            let platform = MemoryPlatform::with(Timestamp::from_seconds(1_790_000_000), 1, VISIBILITY_TIMEOUT);
+            let accounts = ["1", "10", "100", "11", "2"];
+            let mut keys = Vec::new();
+            for (account, count) in accounts.iter().zip(&counts) {
+                keys.extend((0..*count).map(|n| Key::new("ROUTE#c#a", format!("{account}#{}", n + 1))));
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (ids, more) = runtime.block_on(async {
+                let links = keys.iter().map(|key| link(&platform, key.clone())).collect();
+                platform.table().write_many(links).await.unwrap();
+                listed(&platform, "ROUTE#c#a".to_owned(), per_account, in_all).await.unwrap()
+            });
+            let share = |count: &usize| per_account.min(*count);
+            let wanted: Vec<&str> = accounts.iter().zip(&counts).flat_map(|(a, n)| vec![*a; share(n)]).take(in_all).collect();
+            prop_assert_eq!(ids.iter().map(|(account, _)| account.as_str()).collect::<Vec<_>>(), wanted);
+            let distinct: std::collections::BTreeSet<String> = ids.iter().map(|(a, id)| format!("{a}#{id}")).collect();
+            prop_assert_eq!(distinct.len(), ids.len());
+            prop_assert_eq!(more, ids.len() < keys.len());
+        }
     }
 
     proptest! {

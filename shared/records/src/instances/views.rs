@@ -215,14 +215,6 @@ impl CallbackView {
         let Some(sealed) = self.secrets.get(key) else { return Ok(None) };
         open(platform, Purpose::Callback, &callback_key(self.instance), key, sealed).await.map(Some)
     }
-
-    /// The key that notifications are signed with.
-    ///
-    /// # Errors
-    /// The vault's.
-    pub async fn signature_key<P: Platform>(&self, platform: &P) -> Result<Option<SecretString>, RecordError> {
-        self.secret(platform, configuration::SIGNATURE_KEY).await
-    }
 }
 
 /// The secrets that posting to a callback takes.
@@ -283,7 +275,10 @@ pub(super) async fn views<P: Platform>(
         url: instance.setting(configuration::CALLBACK_URL).map(str::to_owned),
         strict: instance.setting(configuration::CONTRACT) == Some("strict"),
         group: instance.group(),
-        username: instance.setting(configuration::BASIC_USERNAME).map(str::to_owned),
+        username: instance
+            .setting(configuration::BASIC_USERNAME)
+            .filter(|name| configuration::is_username(name))
+            .map(str::to_owned),
         secrets: seal(platform, Purpose::Callback, &callback, for_callback).await?,
     };
     let token_view = TokenView { secrets: seal(platform, Purpose::Api, &api, for_api).await? };
