@@ -32,11 +32,13 @@ impl<P: Platform> Receiver<P> {
     }
 
     /// Makes a poll job durable for each of the instances; an error means that some may not be.
+    ///
+    /// Each instance is a group of its own: those of one callback share its troubles, and a poll calls no callback.
     pub(crate) async fn enqueue_polls(&self, views: impl Iterator<Item = &WebhookView>) -> Result<(), RecordError> {
         let at = self.platform.now();
         let job = |view: &WebhookView| {
             let body = Message::Poll(PollJob { instance: view.instance, at }).encode();
-            Outgoing { body, delay: Duration::ZERO, group: view.group.clone() }
+            Outgoing { body, delay: Duration::ZERO, group: view.instance.to_string() }
         };
         send(self.platform.polls(), views.map(job).collect()).await
     }

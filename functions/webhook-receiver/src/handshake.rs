@@ -28,13 +28,16 @@ impl<P: Platform> Receiver<P> {
         incoming: &Incoming<'_>,
         handshake: Handshake,
     ) -> Result<Answer, Answer> {
-        if let Handshake::Header { value, keep: true, .. } = &handshake {
+        if let Handshake::Header { name, value, keep: true } = &handshake {
             let unreadable = |form: &str| {
                 self.refuse(connector, Reason::Malformed, format!("a handshake: {form}"));
                 Answer::Unreadable(form.to_owned())
             };
             let secret = value.to_str().ok().filter(|text| (1..=SECRET_BYTES).contains(&text.len()));
             let secret = secret.ok_or_else(|| unreadable("the secret in its header is not 1 to 512 bytes of ASCII"))?;
+            if incoming.headers.get_all(name).iter().count() > 1 {
+                return Err(unreadable("its header is there twice, and which of them is the secret would be a guess"));
+            }
             let Some(path) = incoming.instance else {
                 return Err(unreadable("it hands over a secret, so its URL must be the instance's own"));
             };

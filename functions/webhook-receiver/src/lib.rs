@@ -14,6 +14,9 @@
 //!
 //! A connector whose webhooks only signal that something changed makes a poll job for each instance instead.
 //!
+//! *One instance's trouble is its own.* A secret that is wrong, absent or damaged leaves out the instance that has it, and
+//! that is counted; its neighbours are told. Only what no instance can do without (table, queue, vault) fails the request.
+//!
 //! *Nothing is written on the way* but the queue's messages (and, for a large batch, its body, before its message): a
 //! marker written before the enqueue would turn a crash into a loss. The dispatcher drops repeats. If any instance's
 //! message could not be sent the answer is 5xx, and the provider's redelivery is harmless. The one exception is a secret

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use connectors::{Change, Connector, Normalised, Parsed, Request, VerifyError};
 use events::{Batch, Event, EventId, Source};
 use http::{HeaderMap, Method};
-use platform::Platform;
+use platform::{Platform, VaultError};
 use records::RecordError;
 use records::instances::{self, WebhookView};
 use records::refused::Reason;
@@ -85,7 +85,9 @@ impl<P: Platform> Receiver<P> {
             return Ok(Answer::Taken);
         }
         if connector.signals() {
-            self.enqueue_polls(verified.iter().map(|candidate| &candidate.view)).await?;
+            let signalled: Vec<&WebhookView> =
+                verified.iter().map(|c| &c.view).filter(|view| self.is_signalled(connector, &parsed, view)).collect();
+            self.enqueue_polls(signalled.into_iter()).await?;
             return Ok(Answer::Taken);
         }
         let batches = self.batches(connector, &request, &parsed, &incoming.body, &verified, found)?;
@@ -107,15 +109,25 @@ impl<P: Platform> Receiver<P> {
         // Instances of one app share its secret: the body is hashed once for each secret, not once for each instance.
         let mut tried: Vec<(SecretString, Result<(), VerifyError>)> = Vec::new();
         let mut refused = None;
+        let mut damaged = None;
         for candidate in candidates.views {
             let view = &candidate.view;
             let waived = view.unverified && candidates.found == Found::ByName;
             let outcome = if waived {
                 Ok(())
             } else {
-                match self.secret(connector, view).await? {
-                    None => Err(VerifyError::NoSecret),
-                    Some(secret) => {
+                match self.secret(connector, view).await {
+                    // No redelivery mends it, so its neighbours do not wait for it.
+                    Err(error @ (RecordError::Vault(VaultError::Refused(_)) | RecordError::Damaged(..))) => {
+                        tracing::error!(instance = %view.instance, %error, "an instance's webhook secret cannot be opened");
+                        let detail = format!("instance {}: its secret cannot be opened", view.instance);
+                        self.refuse(connector, Reason::NoSecret, detail);
+                        damaged = Some(error);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                    Ok(None) => Err(VerifyError::NoSecret),
+                    Ok(Some(secret)) => {
                         let known = tried.iter().find(|(s, _)| s.expose_secret() == secret.expose_secret());
                         match known {
                             Some((_, outcome)) => outcome.clone(),
@@ -131,13 +143,23 @@ impl<P: Platform> Receiver<P> {
             };
             match outcome.and_then(|()| own_account(connector, parsed, view)) {
                 Ok(()) => verified.push(candidate),
-                // Of those who are asked only for their secrets one suffices, and the others are not at fault.
-                Err(error) if candidates.found == Found::Anybody => refused = Some(error),
                 Err(error) => {
-                    self.refuse(connector, reason(&error), format!("instance {}: {error}", view.instance));
-                    refused = Some(error);
+                    // Of those who are asked only for their secrets one suffices, and the others are not at fault.
+                    if candidates.found != Found::Anybody {
+                        self.refuse(connector, reason(&error), format!("instance {}: {error}", view.instance));
+                    }
+                    // What is wrong with the request says more than that some instance has no secret.
+                    if refused.is_none() || error != VerifyError::NoSecret {
+                        refused = Some(error);
+                    }
                 }
             }
+        }
+        if verified.is_empty()
+            && let Some(error) = damaged
+        {
+            // It may well be the provider's, and the fault is ours.
+            return Err(error.into());
         }
         match refused {
             Some(error) if verified.is_empty() => {
@@ -148,6 +170,20 @@ impl<P: Platform> Receiver<P> {
             }
             _ => Ok(verified),
         }
+    }
+
+    /// Whether what the request signals concerns the instance's account. One that is named by path or header may be of
+    /// another account than those that the request lists.
+    fn is_signalled(&self, connector: &Connector, parsed: &Parsed, view: &WebhookView) -> bool {
+        let Some(ours) = view.provider_account.as_deref().map(|account| connector.account_key(account)) else {
+            return true;
+        };
+        let signalled = connector.accounts(parsed).contains(&ours);
+        if !signalled {
+            let detail = format!("instance {}: the signal is of other accounts", view.instance);
+            self.refuse(connector, Reason::Filtered, detail);
+        }
+        signalled
     }
 
     /// What the instance's webhooks are verified with: what is configured, or else what was handed over.
@@ -274,7 +310,9 @@ impl<P: Platform> Receiver<P> {
                         &drawn
                     }
                 };
-                let parts = [b"webhook", change.event_type.as_str().as_bytes(), occurrence];
+                // An instance that is told of several accounts must not take one's object for another's.
+                let account = change.account.as_deref().unwrap_or_default();
+                let parts = [b"webhook", change.event_type.as_str().as_bytes(), account.as_bytes(), occurrence];
                 Event {
                     id: EventId::of(view.instance, &change.object_type, &change.object_id, &parts),
                     object_type: change.object_type.clone(),

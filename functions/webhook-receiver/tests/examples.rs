@@ -6,25 +6,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{RECORDED_SECRET, batches, connectors, own, polls, world};
-use connectors::{Example, ExpectedChange, catalogue};
-use events::{Event, EventId, Timestamp, configuration};
+use common::{RECORDED_SECRET, batches, connectors, own, polls, receiver_of, world};
+use connectors::{ExpectedChange, catalogue};
+use events::{Event, EventId, Timestamp};
 use http::StatusCode;
-use scenarios::{Made, Spec, Webhook, World};
-
-/// The instance that a recorded request is sent to.
-async fn receiver_of(world: &World, connector: &'static str, example: &Example) -> Made {
-    let mut spec = Spec::of(connector).callback(common::APP);
-    spec = spec.webhook_secret(example.secret.as_deref().unwrap_or(RECORDED_SECRET));
-    for (key, value) in &example.configuration {
-        spec = spec.set(key, value);
-    }
-    let account = example.changes.iter().find_map(|change| change.account.as_deref());
-    if let Some(account) = account.filter(|_| catalogue().get(connector).unwrap().account_must_match()) {
-        spec = spec.set(configuration::VENDOR_ACCOUNT, account);
-    }
-    world.make(spec).await
-}
+use scenarios::{Spec, Webhook};
 
 fn told(event: &Event) -> (String, String, String, Option<String>) {
     let date = event.date.map(Timestamp::iso_millis);

@@ -93,3 +93,17 @@ async fn an_instance_named_by_path_is_shown_its_realm_s_part_alone() {
     assert_eq!(told(&world), [(a, objects(&["11"]))]);
     assert!(!String::from_utf8_lossy(&queued(&world)[0].raw).contains("310688"));
 }
+
+#[tokio::test]
+async fn the_same_object_of_two_realms_at_the_same_time_is_two_events() {
+    for (seed, format) in [(5_010, old as fn(&[(&str, &str)]) -> String), (5_011, cloud)] {
+        let world = world(seed).await;
+        // Whoever has no account configured is told of all that comes to its own URL.
+        let any = world.make(of("quickbooks")).await.id;
+        let body = format(&[("310687", "11"), ("310688", "11")]).replace("event-310687-11", "event-310688-11");
+        taken(&world, &sent(body).path(&own(any))).await;
+        assert_eq!(told(&world), [(any, objects(&["11", "11"]))]);
+        let batches = queued(&world);
+        assert_ne!(batches[0].events[0].id, batches[0].events[1].id);
+    }
+}

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use events::Timestamp;
+use events::signature::base64_secret;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256};
@@ -342,7 +343,7 @@ fn fresh<'t>(rule: &SignatureRule, stamp: &Stamp, value: &'t str, now: Timestamp
 /// A base64 secret whose prefix was left off cannot be told from a plain one, so both readings are tried. Either holds
 /// nothing but the secret, so neither lets anyone else in.
 fn keys(rule: &SignatureRule, secret: &str) -> Vec<Vec<u8>> {
-    let decoded = |text: &str| STANDARD.decode(text).ok();
+    let decoded = base64_secret;
     let mut keys: Vec<Vec<u8>> = match rule.secret.encoding {
         SecretEncoding::Utf8 => vec![secret.into()],
         SecretEncoding::Base64 => match secret.strip_prefix(rule.secret.prefix.as_str()) {

@@ -259,6 +259,7 @@ fn a_standard_signature_may_be_one_of_several_and_of_either_reading_of_a_bare_se
     headers.insert(&signature, good.parse().unwrap());
     assert!(check(&headers, "c2VjcmV0", at).is_ok(), "without its prefix");
     assert!(check(&headers, "secret", at).is_ok(), "the key itself");
+    assert!(check(&signed("whsec_c2VjcmV0cw=="), "whsec_c2VjcmV0cw", at).is_ok(), "without its padding");
     assert_eq!(check(&headers, "whsec_%%", at), Err(VerifyError::UnusableSecret));
     assert_eq!(check(&headers, "whsec_", at), Err(VerifyError::UnusableSecret));
     for (age, accepted) in [(300, true), (301, false), (-300, true), (-301, false)] {

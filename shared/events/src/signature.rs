@@ -9,7 +9,9 @@
 //! as that specification asks.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
@@ -63,6 +65,18 @@ impl std::fmt::Debug for SignatureKey {
     }
 }
 
+/// Secrets as people copy them: base64 with its padding or without.
+const SECRET: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The bytes of a secret that is written in base64, padded or not; the libraries of Standard Webhooks read both.
+#[must_use]
+pub fn base64_secret(text: &str) -> Option<Vec<u8>> {
+    SECRET.decode(text).ok()
+}
+
 /// A key that starts with `whsec_` but does not go on as base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key that starts with whsec_ must go on in base64")]
@@ -75,7 +89,7 @@ impl SignatureKey {
     /// [`KeyError`], only for `whsec_` followed by something that is not base64.
     pub fn new(text: SecretString) -> Result<Self, KeyError> {
         let standard = match text.expose_secret().strip_prefix(WHSEC) {
-            Some(encoded) => STANDARD.decode(encoded).map_err(|_| KeyError)?,
+            Some(encoded) => base64_secret(encoded).ok_or(KeyError)?,
             None => text.expose_secret().as_bytes().to_vec(),
         };
         Ok(Self { elements: text, standard })
@@ -201,6 +215,12 @@ mod tests {
         assert!(key.verify_standard("id", "1700000000", "", b"body", at).is_err());
         assert!(key.verify_standard("id", "NaN", &list, b"body", at).is_err());
         assert!(key.verify_standard("id", "9223372036854775807", &list, b"body", at).is_err());
+    }
+
+    #[test]
+    fn a_whsec_key_may_lack_its_padding() {
+        let sign = |text: &str| key(text).standard("id", Timestamp::from_seconds(1_700_000_000), b"body");
+        assert_eq!(sign("whsec_c2VjcmV0cw"), sign("whsec_c2VjcmV0cw=="));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The provider: signed requests, sent again until they are answered 2xx.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use connectors::{Connector, Example, Outgoing, catalogue};
 use events::{InstanceId, Timestamp};
 use http::{Request, header};
@@ -16,7 +16,7 @@ pub struct Webhook {
     query: String,
     /// `None`: nothing proves who sends it.
     secret: Option<String>,
-    body: String,
+    body: Bytes,
     id: String,
     headers: Vec<(String, String)>,
     /// The changes that it tells: of which instance, of which object.
@@ -41,14 +41,14 @@ pub fn hubspot_change(portal: &str, object: u64, at: Timestamp) -> String {
 impl Webhook {
     /// A request of `connector` with this body, signed with `secret`.
     #[must_use]
-    pub fn new(connector: &'static str, secret: &str, body: impl Into<String>) -> Self {
+    pub fn new(connector: &'static str, secret: &str, body: impl Into<Vec<u8>>) -> Self {
         Self {
             connector: catalogue().get(connector).unwrap(),
             method: "POST".into(),
             path: format!("/elements/api-v2/events/{connector}"),
             query: String::new(),
             secret: Some(secret.to_owned()),
-            body: body.into(),
+            body: body.into().into(),
             id: "msg_1".into(),
             headers: Vec::new(),
             expected: Vec::new(),
@@ -90,7 +90,7 @@ impl Webhook {
     pub fn get(mut self, query: &str) -> Self {
         self.method = "GET".into();
         self.query = query.to_owned();
-        self.body.clear();
+        self.body = Bytes::new();
         self.secret = None;
         self
     }
@@ -120,6 +120,13 @@ impl Webhook {
     #[must_use]
     pub fn expect(mut self, instance: InstanceId, objects: impl IntoIterator<Item = impl ToString>) -> Self {
         self.expected.extend(objects.into_iter().map(|object| (instance, object.to_string())));
+        self
+    }
+
+    /// The same, with another body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into().into();
         self
     }
 
@@ -157,15 +164,20 @@ impl Webhook {
     }
 
     /// The body as it is sent this time; a HubSpot body counts its attempts.
-    fn counted_body(&self) -> String {
-        self.body.replace("\"attemptNumber\":0", &format!("\"attemptNumber\":{}", self.sent))
+    fn counted_body(&self) -> Bytes {
+        match std::str::from_utf8(&self.body) {
+            Ok(text) if self.sent > 0 => {
+                text.replace("\"attemptNumber\":0", &format!("\"attemptNumber\":{}", self.sent)).into()
+            }
+            _ => self.body.clone(),
+        }
     }
 
     /// The headers that prove who sends it at `at`.
     fn proof(&self, at: Timestamp) -> Vec<(String, String)> {
         let Some(secret) = &self.secret else { return Vec::new() };
         let (url, body) = (format!("{PUBLIC_URL}{}", self.target()), self.counted_body());
-        let outgoing = Outgoing { method: &self.method, url: &url, body: body.as_bytes(), id: &self.id, at };
+        let outgoing = Outgoing { method: &self.method, url: &url, body: &body, id: &self.id, at };
         let signed = self.connector.sign(secret, &outgoing).unwrap();
         signed.into_iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
     }
@@ -173,6 +185,12 @@ impl Webhook {
     /// The request as the provider would send it at `at`.
     #[must_use]
     pub fn request(&self, at: Timestamp) -> Request<Body> {
+        self.bytes(at).map(Body::from)
+    }
+
+    /// The same, its body still to be looked at.
+    #[must_use]
+    pub fn bytes(&self, at: Timestamp) -> Request<Bytes> {
         let mut request = Request::builder().method(&*self.method).uri(self.target());
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(header::CONTENT_TYPE.as_str())) {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -180,6 +198,6 @@ impl Webhook {
         for (name, value) in self.proof(at).iter().chain(&self.headers) {
             request = request.header(name, value);
         }
-        request.body(Body::from(self.counted_body())).unwrap()
+        request.body(self.counted_body()).unwrap()
     }
 }

@@ -107,6 +107,11 @@ impl World {
         &self.process.receiver
     }
 
+    /// What answers the requests of everybody outside, to be served on a socket.
+    pub fn router(&self) -> Router {
+        self.process.router.clone()
+    }
+
     /// Now.
     #[must_use]
     pub fn now(&self) -> Timestamp {

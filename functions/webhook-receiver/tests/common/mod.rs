@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Body;
-use connectors::catalogue;
+use axum::body::{Body, Bytes};
+use connectors::{Connector, Example, catalogue};
 use events::message::PollJob;
-use events::{Batch, InstanceId, Message};
-use http::{Request, StatusCode};
+use events::{Batch, InstanceId, Message, configuration};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use platform::Platform as _;
 use records::bodies;
 use records::refused::{self, Reason};
-use scenarios::{RetryPolicy, Spec, Webhook, World};
+use scenarios::{Made, RetryPolicy, Spec, Webhook, World};
 
 pub(crate) const SECRET: &str = "the app's secret";
 
@@ -139,4 +139,97 @@ pub(crate) fn counts(of: &[(Reason, u64)]) -> BTreeMap<Reason, u64> {
 /// The keys of all built-in connectors.
 pub(crate) fn connectors() -> Vec<&'static str> {
     catalogue().keys().collect()
+}
+
+pub(crate) fn connector(key: &str) -> &'static Connector {
+    catalogue().get(key).unwrap()
+}
+
+/// A recorded request that tells, or signals, a change by POST: the first of its connector.
+pub(crate) fn telling(key: &str) -> &'static Example {
+    let tells = |example: &&Example| {
+        example.answer.is_none()
+            && example.method == "POST"
+            && !(example.changes.is_empty() && example.signals.is_empty())
+    };
+    connector(key).examples().iter().find(tells).unwrap()
+}
+
+/// What a recorded request's instance is made with.
+pub(crate) fn spec_of(key: &'static str, example: &Example) -> Spec {
+    let mut spec = Spec::of(key).callback(APP).webhook_secret(example.secret.as_deref().unwrap_or(RECORDED_SECRET));
+    for (key, value) in &example.configuration {
+        spec = spec.set(key, value);
+    }
+    let account = example.changes.iter().find_map(|change| change.account.as_deref());
+    match account.filter(|_| connector(key).account_must_match()) {
+        Some(account) => spec.set(configuration::VENDOR_ACCOUNT, account),
+        None => spec,
+    }
+}
+
+/// The instance that a recorded request is sent to.
+pub(crate) async fn receiver_of(world: &World, key: &'static str, example: &Example) -> Made {
+    world.make(spec_of(key, example)).await
+}
+
+/// A world of one connector: an instance, and what its provider tells it at the instance's own URL.
+pub(crate) struct Provider {
+    pub(crate) key: &'static str,
+    pub(crate) world: World,
+    pub(crate) instance: InstanceId,
+    pub(crate) webhook: Webhook,
+    /// The body of the webhook.
+    pub(crate) body: &'static str,
+    /// What proves who sends it.
+    pub(crate) secret: &'static str,
+}
+
+/// One such world for each connector, in which nothing has happened yet.
+pub(crate) async fn providers(seed: u64) -> Vec<Provider> {
+    let mut providers = Vec::new();
+    for (place, key) in (0..).zip(connectors()) {
+        let mut world = world(seed + place).await;
+        let example = telling(key);
+        let instance = receiver_of(&world, key, example).await.id;
+        world.restart();
+        let webhook = Webhook::recorded(key, example, RECORDED_SECRET).path(&own(instance));
+        let secret = example.secret.as_deref().unwrap_or(RECORDED_SECRET);
+        providers.push(Provider { key, world, instance, webhook, body: example.body.trim(), secret });
+    }
+    assert!(providers.len() >= 14);
+    providers
+}
+
+impl Provider {
+    /// How many messages are in both queues.
+    pub(crate) fn sent(&self) -> usize {
+        let memory = &self.world.platform().memory;
+        memory.batches().messages().len() + memory.polls().messages().len()
+    }
+
+    /// What the provider tells is taken: whatever came before has done no harm.
+    pub(crate) async fn still_takes(&self, about: &str) {
+        let before = self.sent();
+        let (status, text) = self.world.send(&self.webhook).await;
+        assert_eq!(status, StatusCode::OK, "{}, after {about}: {text}", self.key);
+        assert_eq!(self.sent(), before + 1, "{}, after {about}", self.key);
+    }
+
+    /// Sends what is to be refused with `status`, leaving nothing behind but a count.
+    pub(crate) async fn refuses(&self, status: StatusCode, request: Request<Body>, about: &str) {
+        let acts = self.world.platform().memory.acts().len();
+        let answer = self.world.answer(request).await;
+        assert_eq!(answer.status(), status, "{}, {about}: {}", self.key, answer.body());
+        assert_eq!(self.world.platform().memory.acts().len(), acts, "{}, {about}", self.key);
+        assert!(answer.body().len() < 500, "{}, {about}: {}", self.key, answer.body());
+        assert!(!answer.body().contains(self.secret), "{}, {about}: {}", self.key, answer.body());
+    }
+}
+
+/// The request with one header set.
+pub(crate) fn with(request: &Request<Bytes>, header: &HeaderName, value: &[u8]) -> Request<Body> {
+    let mut request = request.clone().map(Body::from);
+    request.headers_mut().insert(header, HeaderValue::from_bytes(value).unwrap());
+    request
 }
