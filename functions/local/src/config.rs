@@ -26,7 +26,7 @@ pub struct Cli {
 /// What the binary can do beside serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show Pollhook at work: a server, a callback and recorded webhooks, in some ten seconds.
+    /// Show Pollhook at work: a server, a callback and recorded webhooks, in some seconds.
     ///
     /// Starts a server with a data folder of its own (removed at the end) and a callback receiver, both on free ports of
     /// 127.0.0.1, provisions instances over the API, posts recorded webhooks as the providers sign them, and prints each

@@ -48,6 +48,16 @@ pub(crate) struct Candidate {
 pub(crate) struct Candidates {
     pub(crate) found: Found,
     pub(crate) views: Vec<Candidate>,
+    pub(crate) reached: Reached,
+}
+
+/// Whom the request reached, those among them who are left out, and counted as such.
+#[derive(Debug, Default)]
+pub(crate) struct Reached {
+    /// The entries that somebody was found by, by a finder.
+    pub(crate) entries: BTreeSet<usize>,
+    /// The accounts of those who were found by name; `None`: of one that takes every account's.
+    pub(crate) accounts: Vec<Option<String>>,
 }
 
 /// The instances that were found.
@@ -104,7 +114,15 @@ impl<P: Platform> Receiver<P> {
         let tests = connector.verifies_without_account() && parsed.is_empty();
         let views = instances::webhook_views(&*self.platform, &ids).await?;
         let mut wanted = Vec::with_capacity(ids.len());
+        let mut reached = Reached::default();
         for (id, view) in ids.into_iter().zip(views) {
+            let ours = view.as_ref().filter(|view| view.connector == connector.key());
+            let sought = ours.filter(|_| found == Found::ByFinder).and_then(|view| sought(parsed, view));
+            reached.entries.extend(sought.iter().flatten());
+            if let (Found::ByName, Some(view)) = (found, ours) {
+                let account = view.provider_account.as_deref();
+                reached.accounts.push(account.map(|account| connector.account_key(account).to_owned()));
+            }
             match view {
                 Some(view) if view.connector != connector.key() => {
                     self.refuse(connector, Reason::UnknownInstance, format!("instance {id} is of another connector"));
@@ -117,7 +135,7 @@ impl<P: Platform> Receiver<P> {
                 Some(view) if !view.events_on => {
                     self.refuse(connector, Reason::EventsOff, format!("instance {id}"));
                 }
-                Some(view) if found == Found::ByFinder => match sought(parsed, &view) {
+                Some(view) if found == Found::ByFinder => match sought {
                     Some(entries) => wanted.push(Candidate { view, entries: Some(entries) }),
                     // Its finder was changed since the index was read.
                     None => self.refuse(
@@ -130,7 +148,7 @@ impl<P: Platform> Receiver<P> {
                 None => self.refuse(connector, Reason::UnknownInstance, format!("instance {id}")),
             }
         }
-        Ok(Candidates { found, views: wanted })
+        Ok(Candidates { found, views: wanted, reached })
     }
 
     async fn routed(&self, connector: &Connector, parsed: &Parsed) -> Result<Ids, Answer> {

@@ -1,6 +1,7 @@
 //! A provider's request, from its bytes to one batch per instance.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use connectors::{Change, Connector, Normalised, Parsed, Request, VerifyError};
@@ -12,11 +13,24 @@ use records::instances::{self, WebhookView};
 use records::refused::Reason;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::route::{self, Candidate, Candidates, Found};
+use crate::route::{self, Candidate, Candidates, Found, Reached};
 use crate::{Answer, Receiver};
 
 /// Most bytes that one request may become for one instance, all its notifications together.
 const POSTED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Entries of a body, by what became of them.
+#[derive(Debug)]
+struct Entries {
+    /// How the instances were found.
+    found: Found,
+    /// Those that tell of changes.
+    telling: BTreeSet<usize>,
+    /// Those that concern an instance, whether or not it wants such changes.
+    heard: BTreeSet<usize>,
+    /// Whom they reached.
+    reached: Reached,
+}
 
 /// A request to a connector's URL.
 #[derive(Debug)]
@@ -75,11 +89,12 @@ impl<P: Platform> Receiver<P> {
         if let Some(handshake) = connector.handshake(&request, Some(&parsed)) {
             return self.shake(connector, incoming, handshake).await;
         }
-        let candidates = self.candidates(connector, &parsed, named).await?;
+        let mut candidates = self.candidates(connector, &parsed, named).await?;
         if candidates.views.is_empty() {
             return Ok(Answer::Taken);
         }
         let found = candidates.found;
+        let reached = std::mem::take(&mut candidates.reached);
         let verified = self.verified(connector, &request, &parsed, candidates).await?;
         if found == Found::Anybody {
             return Ok(Answer::Taken);
@@ -87,11 +102,20 @@ impl<P: Platform> Receiver<P> {
         if connector.signals() {
             let signalled: Vec<&WebhookView> =
                 verified.iter().map(|c| &c.view).filter(|view| self.is_signalled(connector, &parsed, view)).collect();
+            let entries = Entries {
+                found,
+                telling: (0..parsed.len()).collect(),
+                heard: heard_signals(connector, &parsed, &signalled),
+                reached,
+            };
             self.enqueue_polls(signalled.into_iter()).await?;
+            self.count_unheard(connector, &parsed, &entries);
             return Ok(Answer::Taken);
         }
-        let batches = self.batches(connector, &request, &parsed, &incoming.body, &verified, found)?;
+        let mut entries = Entries { found, telling: BTreeSet::new(), heard: BTreeSet::new(), reached };
+        let batches = self.batches(connector, &request, &parsed, &incoming.body, &verified, &mut entries)?;
         self.enqueue(batches).await?;
+        self.count_unheard(connector, &parsed, &entries);
         Ok(Answer::Taken)
     }
 
@@ -195,7 +219,8 @@ impl<P: Platform> Receiver<P> {
         }
     }
 
-    /// What each instance is to be told: normalised once, unless the mapping reads the instance's configuration.
+    /// What each instance is to be told: normalised once, unless the mapping reads the instance's configuration. Notes in
+    /// `told` which entries tell of changes, and which of them concern somebody.
     fn batches(
         &self,
         connector: &Connector,
@@ -203,7 +228,7 @@ impl<P: Platform> Receiver<P> {
         parsed: &Parsed,
         body: &Bytes,
         candidates: &[Candidate],
-        found: Found,
+        told: &mut Entries,
     ) -> Result<Vec<(Batch, String)>, Answer> {
         let accepted_at = self.platform.now();
         // A request may tell of several customers' accounts. None is shown another's part of it.
@@ -222,11 +247,13 @@ impl<P: Platform> Receiver<P> {
                 shared.get_or_insert_with(|| self.normalise(connector, request, parsed, view))
             };
             self.check_size(connector, normalised, body)?;
+            told.telling.extend(normalised.changes.iter().map(|change| change.entry));
             let concerning: Vec<&Change> = normalised
                 .changes
                 .iter()
-                .filter(|change| concerns(connector, view, found, entries.as_deref(), change))
+                .filter(|change| concerns(connector, view, told.found, entries.as_deref(), change))
                 .collect();
+            told.heard.extend(concerning.iter().map(|change| change.entry));
             let events = self.events(view, &concerning);
             if events.is_empty() {
                 if !normalised.changes.is_empty() {
@@ -266,6 +293,16 @@ impl<P: Platform> Receiver<P> {
         Ok(batches)
     }
 
+    /// Counts, once per request, that some of it concerns nobody. The provider sees its request taken, and would never tell.
+    fn count_unheard(&self, connector: &Connector, parsed: &Parsed, entries: &Entries) {
+        let unheard = unheard(entries, connector.entry_accounts(parsed));
+        if unheard > 0 {
+            let why = why_unheard(entries.found);
+            let detail = format!("{unheard} of {} entries concern no instance: {why}", parsed.len());
+            self.refuse(connector, Reason::Skipped, detail);
+        }
+    }
+
     /// Each notification carries the whole body: many changes in a large one would be posted, and kept while the callback
     /// is down, as many times the body. No provider sends anything near this.
     fn check_size(&self, connector: &Connector, normalised: &Normalised, body: &Bytes) -> Result<(), Answer> {
@@ -290,6 +327,15 @@ impl<P: Platform> Receiver<P> {
             // The change may matter to somebody: it is not passed over in silence.
             tracing::warn!(connector = connector.key(), instance = %view.instance, %skipped, "part of a webhook was skipped");
             self.refuse(connector, Reason::Skipped, format!("instance {}: {skipped}", view.instance));
+        }
+        if normalised.changes.is_empty() && normalised.skipped.is_empty() {
+            // The definition says so, of a provider's ping for instance: nothing is lost.
+            tracing::debug!(
+                connector = connector.key(),
+                instance = %view.instance,
+                entries = parsed.len(),
+                "a webhook tells of no change"
+            );
         }
         normalised
     }
@@ -344,14 +390,64 @@ fn concerns(
     }
 }
 
-/// Where nothing is signed, a body that names accounts must name the instance's own and no other.
+/// The entries that concern an instance which is signalled.
+fn heard_signals(connector: &Connector, parsed: &Parsed, signalled: &[&WebhookView]) -> BTreeSet<usize> {
+    let accounts: Option<BTreeSet<&str>> =
+        signalled.iter().map(|view| view.provider_account.as_deref().map(|ours| connector.account_key(ours))).collect();
+    let concerns = |theirs: &Option<String>| match (&accounts, theirs) {
+        // An instance of no account takes all that comes to its own URL.
+        (None, _) => true,
+        (Some(accounts), Some(theirs)) => accounts.contains(theirs.as_str()),
+        (Some(_), None) => false,
+    };
+    let numbered = connector.entry_accounts(parsed).iter().enumerate();
+    numbered.filter(|(_, theirs)| concerns(theirs)).map(|(entry, _)| entry).collect()
+}
+
+/// How many entries tell of changes, concern nobody, and are not counted elsewhere: an account that nobody has, an instance
+/// that was found and is left out, and instances that nothing at all concerns have counts of their own.
+fn unheard(entries: &Entries, accounts: &[Option<String>]) -> usize {
+    if entries.heard.is_empty() {
+        return 0;
+    }
+    let reached = &entries.reached;
+    let counts = |entry: &&usize| {
+        let account = accounts.get(**entry).and_then(Option::as_ref);
+        match entries.found {
+            Found::ByName => !reached.accounts.iter().any(|ours| ours.is_none() || ours.as_ref() == account),
+            Found::ByAccount => account.is_none(),
+            Found::ByFinder => !reached.entries.contains(entry),
+            Found::Anybody => false,
+        }
+    };
+    entries.telling.difference(&entries.heard).filter(counts).count()
+}
+
+/// Why entries concern nobody, in words.
+fn why_unheard(found: Found) -> &'static str {
+    match found {
+        Found::ByName => "their accounts are not those of the instances that the URL or header names",
+        Found::ByAccount => "they name no provider account, and others do",
+        Found::ByFinder => "no instance finder matches them",
+        Found::Anybody => "the request is a test",
+    }
+}
+
+/// Where nothing is signed, a body that names accounts must name the instance's own and no other. One that names none is
+/// taken as JSON only: what is converted (Salesforce's XML) always names the account that it is of, while the JSON of
+/// triggers that a customer wrote never does.
 fn own_account(connector: &Connector, parsed: &Parsed, view: &WebhookView) -> Result<(), VerifyError> {
     if !connector.account_must_match() {
         return Ok(());
     }
     let ours = view.provider_account.as_deref().map(|account| connector.account_key(account));
-    let own = connector.accounts(parsed).into_iter().all(|theirs| Some(theirs) == ours);
-    if own { Ok(()) } else { Err(VerifyError::OtherAccount) }
+    let accounts = connector.accounts(parsed);
+    let named = !accounts.is_empty() || !parsed.converted();
+    if named && accounts.into_iter().all(|theirs| Some(theirs) == ours) {
+        Ok(())
+    } else {
+        Err(VerifyError::OtherAccount)
+    }
 }
 
 /// What an instance is shown of the body. Shared where that is all of it, as it came.
@@ -383,6 +479,45 @@ fn told(error: &VerifyError) -> String {
         | VerifyError::OtherAccount => error.to_string(),
         VerifyError::Unsigned | VerifyError::NoSecret | VerifyError::UnusableSecret | VerifyError::Mismatch => {
             "the request is not signed with a secret that is configured here".into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found() -> impl Strategy<Value = Found> {
+        prop::sample::select(vec![Found::ByName, Found::ByAccount, Found::ByFinder, Found::Anybody])
+    }
+
+    fn some() -> impl Strategy<Value = BTreeSet<usize>> {
+        prop::collection::btree_set(0_usize..8, 0..8)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_heard_or_counted_elsewhere_is_not_counted_as_unheard(
+            found in found(),
+            telling in some(),
+            heard in some(),
+            reached in some(),
+            named in prop::collection::vec(prop::option::weighted(0.9, "[ab]"), 0..3),
+            accounts in prop::collection::vec(prop::option::of("[ab]"), 8),
+        ) {
+            let entries = Entries { found, telling, heard, reached: Reached { entries: reached, accounts: named } };
+            let named = &entries.reached.accounts;
+            let of_named = |n: usize| named.contains(&None) || accounts[n].is_some() && named.contains(&accounts[n]);
+            let expected = (0..8_usize)
+                .filter(|n| !entries.heard.is_empty() && entries.telling.contains(n) && !entries.heard.contains(n))
+                .filter(|n| found != Found::ByName || !of_named(*n))
+                .filter(|n| found != Found::ByAccount || accounts[*n].is_none())
+                .filter(|n| found != Found::ByFinder || !entries.reached.entries.contains(n))
+                .filter(|_| found != Found::Anybody)
+                .count();
+            prop_assert_eq!(unheard(&entries, &accounts), expected);
         }
     }
 }

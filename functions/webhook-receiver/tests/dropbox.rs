@@ -100,6 +100,20 @@ async fn a_signal_makes_one_poll_job_for_each_instance_of_each_account_and_nothi
 }
 
 #[tokio::test]
+async fn accounts_of_a_signal_that_nobody_who_is_named_has_are_counted_once() {
+    let world = world(6_020).await;
+    let a = world.make(dropbox("dbid:A")).await.id;
+    let b = world.make(dropbox("dbid:B")).await.id;
+    let both = format!("{a},{b}");
+    taken(&world, &signal(&["dbid:A", "dbid:B"]).header("Element-Instances", &both)).await;
+    assert_eq!(refused(&world, "dropbox").await, counts(&[]));
+    taken(&world, &signal(&["dbid:A", "dbid:B", "dbid:C", "dbid:D"]).header("Element-Instances", &both)).await;
+    assert_eq!(polls(&world), sorted(vec![a, a, b, b]));
+    assert_eq!(refused(&world, "dropbox").await, counts(&[(Reason::Skipped, 1)]));
+    assert!(common::skipped(&world, "dropbox").await[0].starts_with("2 of 4 entries"));
+}
+
+#[tokio::test]
 async fn each_poll_job_waits_for_nobody_s_else() {
     let world = world(6_004).await;
     let accounts: Vec<String> = (0..60).map(|n| format!("dbid:{n}")).collect();
@@ -168,7 +182,8 @@ async fn an_instance_named_by_path_is_polled_for_its_own_account_alone() {
     taken(&world, &signal(&["dbid:B"]).path(&own(any))).await;
     assert_eq!(polls(&world), sorted(vec![a, any]), "who has no account takes what is sent to its own URL");
     nothing_but_polls(&world);
-    assert_eq!(refused(&world, "dropbox").await, counts(&[(Reason::Filtered, 1)]));
+    let expected = counts(&[(Reason::Skipped, 1), (Reason::Filtered, 1)]);
+    assert_eq!(refused(&world, "dropbox").await, expected, "each signal that somebody else's account is in, once");
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ mod common;
 
 use axum::body::Body;
 use common::{
-    RECORDED_SECRET, SECRET, connectors, counts, of, own, polls, post, queued, refused, sorted, spec_of, taken,
-    telling, told, world,
+    RECORDED_SECRET, SECRET, connectors, counts, of, own, polls, post, queued, refused, skipped, sorted, spec_of,
+    taken, telling, told, world,
 };
 use connectors::catalogue;
 use events::{InstanceId, configuration};
@@ -313,6 +313,45 @@ async fn of_a_body_that_tells_of_several_customers_each_that_is_found_is_shown_i
             "{raw}"
         );
     }
+    assert_eq!(refused(&world, "microsoftgraph").await, counts(&[(Reason::Skipped, 1)]));
+    let detail = "1 of 4 entries concern no instance: no instance finder matches them";
+    assert_eq!(skipped(&world, "microsoftgraph").await, [detail]);
+}
+
+#[tokio::test]
+async fn entries_of_an_instance_that_is_found_and_left_out_are_not_counted_twice() {
+    let world = world(8_206).await;
+    let tenant = |tenant: &str| {
+        of("microsoftgraph").set(configuration::INSTANCE_FINDER, "graph.tenant|tenantId").set("graph.tenant", tenant)
+    };
+    let a = world.make(tenant("tenant-a")).await.id;
+    world.make(tenant("tenant-b").set(configuration::ENABLED, "false")).await;
+    world.make(tenant("tenant-c").webhook_secret("another's")).await;
+    let body = tenants(&[("tenant-a", "1"), ("tenant-b", "2"), ("tenant-c", "3")]);
+    taken(&world, &Webhook::new("microsoftgraph", SECRET, body)).await;
+    assert_eq!(told(&world), [one(a, "1")]);
+    let expected = counts(&[(Reason::EventsOff, 1), (Reason::SignatureMismatch, 1)]);
+    assert_eq!(refused(&world, "microsoftgraph").await, expected);
+}
+
+#[tokio::test]
+async fn a_ping_that_tells_of_nothing_is_logged_and_not_counted() {
+    let (logs, _guard) = scenarios::Logs::capture();
+    let world = world(8_207).await;
+    let id = world.make(of("github")).await.id;
+    let ping = |event| {
+        Webhook::new("github", SECRET, r#"{"zen":"Keep it logically awesome.","hook_id":30}"#)
+            .header("x-github-event", event)
+            .path(&own(id))
+    };
+    taken(&world, &ping("ping")).await;
+    assert_eq!(told(&world), []);
+    assert_eq!(refused(&world, "github").await, counts(&[]));
+    assert_eq!(logs.text().matches("a webhook tells of no change").count(), 1);
+    // The same without the event's name that the definition knows is another matter.
+    taken(&world, &ping("pong")).await;
+    assert_eq!(refused(&world, "github").await, counts(&[(Reason::Skipped, 1)]));
+    assert_eq!(logs.text().matches("a webhook tells of no change").count(), 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{SECRET, counts, hubspot, one, queued, refused, told, world};
+use common::{SECRET, counts, hubspot, one, queued, refused, skipped, told, world};
 use events::{InstanceId, configuration};
 use http::StatusCode;
 use platform::Platform as _;
@@ -112,6 +112,55 @@ async fn a_request_that_mixes_portals_tells_each_instance_of_its_own() {
     assert_eq!(world.send(&named).await.0, StatusCode::OK);
     assert_eq!(told(&world).iter().filter(|(instance, _)| *instance == a).count(), 2);
     assert_eq!(told(&world).iter().filter(|(instance, _)| *instance == b).count(), 1);
+    let expected = counts(&[(Reason::UnknownAccount, 1), (Reason::Skipped, 1)]);
+    assert_eq!(refused(&world, "hubspot").await, expected, "but they are not passed over in silence");
+    assert!(skipped(&world, "hubspot").await[0].starts_with("2 of 4 entries"));
+}
+
+#[tokio::test]
+async fn entries_without_an_account_among_others_that_have_one_are_counted_once_for_the_request() {
+    let world = world(3032).await;
+    let a = world.make(hubspot("1")).await.id;
+    let also_a = world.make(hubspot("1")).await.id;
+    let unnamed = |object| hubspot_change("1", object, world.now()).replace(r#""portalId":1,"#, "");
+    assert!(!unnamed(5).contains("portalId"));
+    let entries =
+        [hubspot_change("1", 11, world.now()), unnamed(12), hubspot_change("9", 91, world.now()), unnamed(13)];
+    let webhook = Webhook::new("hubspot", SECRET, format!("[{}]", entries.join(",")));
+    assert_eq!(world.send(&webhook).await.0, StatusCode::OK);
+    assert_eq!(told(&world), sorted(vec![(a, objects(&[11])), (also_a, objects(&[11]))]));
+    let expected = counts(&[(Reason::UnknownAccount, 1), (Reason::Skipped, 1)]);
+    assert_eq!(refused(&world, "hubspot").await, expected);
+    let detail = "2 of 4 entries concern no instance: they name no provider account, and others do";
+    assert_eq!(skipped(&world, "hubspot").await, [detail]);
+    // Whoever the URL names hears of them.
+    assert_eq!(world.send(&webhook.path(&format!("/{}", a.to_path()))).await.0, StatusCode::OK);
+    assert!(told(&world).contains(&(a, objects(&[11, 12, 13]))));
+}
+
+#[tokio::test]
+async fn what_concerns_an_instance_that_does_not_want_it_or_has_another_secret_is_not_counted_twice() {
+    let world = world(3033).await;
+    let mut ids = Vec::new();
+    for spec in [
+        hubspot("1"),
+        hubspot("2").set(configuration::OBJECTS, "tickets"),
+        hubspot("3").set(configuration::ENABLED, "false"),
+        hubspot("4").webhook_secret("another app's"),
+    ] {
+        ids.push(world.make(spec).await.id.to_string());
+    }
+    let changes = [("1", 11), ("2", 21), ("3", 31), ("4", 41)];
+    let webhook = Webhook::hubspot(SECRET, &changes, world.now());
+    assert_eq!(world.send(&webhook).await.0, StatusCode::OK);
+    assert_eq!(told(&world).len(), 1);
+    let expected = counts(&[(Reason::Filtered, 1), (Reason::EventsOff, 1), (Reason::SignatureMismatch, 1)]);
+    assert_eq!(refused(&world, "hubspot").await, expected);
+    // Nor when they are named.
+    assert_eq!(world.send(&webhook.header("Element-Instances", &ids.join(","))).await.0, StatusCode::OK);
+    assert_eq!(told(&world).len(), 2);
+    let expected = counts(&[(Reason::Filtered, 2), (Reason::EventsOff, 2), (Reason::SignatureMismatch, 2)]);
+    assert_eq!(refused(&world, "hubspot").await, expected);
 }
 
 #[tokio::test]

@@ -81,6 +81,25 @@ async fn another_org_s_message_is_refused_and_the_reason_is_told() {
 }
 
 #[tokio::test]
+async fn a_message_that_names_no_org_is_refused_and_the_json_of_triggers_that_never_does_is_taken() {
+    let world = world(4_009).await;
+    let instance = org(&world, ORG).await;
+    let named = format!("<OrganizationId>{ORG}</OrganizationId>");
+    for unnamed in ["", "<OrganizationId></OrganizationId>", "<OrganizationId/>"] {
+        let body = message(ORG, 1).replace(&named, unnamed);
+        assert!(!body.contains(ORG));
+        let (status, text) = world.send(&sent(body).path(&own(instance))).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{unnamed:?}: {text}");
+        assert!(text.contains("another account"), "{text}");
+    }
+    assert_eq!(queued(&world), []);
+    assert_eq!(refused(&world, "sfdc").await, counts(&[(Reason::UnknownAccount, 3)]));
+    let json = r#"{"action":"update","objects":[{"attributes":{"type":"Contact"},"Id":"003000000000001"}]}"#;
+    taken(&world, &Webhook::new("sfdc", SECRET, json).path(&own(instance))).await;
+    assert_eq!(queued(&world)[0].events[0].object_id, "003000000000001");
+}
+
+#[tokio::test]
 async fn an_org_is_the_same_by_15_and_by_18_characters() {
     for (seed, configured, sent_as) in [(4_004, &ORG[..15], ORG), (4_005, ORG, &ORG[..15]), (4_006, ORG, ORG)] {
         let world = world(seed).await;

@@ -115,6 +115,12 @@ impl Parsed {
         self.entries.is_empty()
     }
 
+    /// Whether the body did not come as JSON.
+    #[must_use]
+    pub fn converted(&self) -> bool {
+        self.json.is_some()
+    }
+
     /// The text, or whole number, at `path` (names with dots between) for each entry: in the body, where it is there and
     /// concerns all of them, else in the entry itself. What [`Connector::account_key`] is to an account, this is to an
     /// instance finder.

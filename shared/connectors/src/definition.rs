@@ -368,6 +368,10 @@ impl Definition {
         if webhook.payload.is_some() && !fielded {
             return at(0, "`payload` is a field of the format form or query");
         }
+        if webhook.formats.contains(&Format::Query) && !webhook.signatures.iter().any(|rule| rule.value.proves_query())
+        {
+            return at(0, "the format query needs a token, or a signature over {url}: nothing else proves a query");
+        }
         if webhook.account.is_none() && (webhook.account_must_match || webhook.account_characters.is_some()) {
             return at(0, "`account_must_match` and `account_characters` need `account`");
         }
@@ -465,6 +469,11 @@ impl RuleText {
     /// The parameter of the query that holds the token.
     pub(crate) fn token_parameter(&self) -> Option<&str> {
         self.query.as_deref()
+    }
+
+    /// Whether it says of a request's query that the provider sent it.
+    pub(crate) fn proves_query(&self) -> bool {
+        matches!(self.scheme, Scheme::Token) || self.message.as_ref().is_some_and(Template::covers_url)
     }
 
     /// The rule, once checked.

@@ -71,6 +71,11 @@ impl Template {
         self.0.contains(&Part::Id)
     }
 
+    /// Whether a request's query is signed.
+    pub(crate) fn covers_url(&self) -> bool {
+        self.0.contains(&Part::Url) || self.has_decoded_url()
+    }
+
     pub(crate) fn has_decoded_url(&self) -> bool {
         self.0.contains(&Part::UrlDecoded)
     }

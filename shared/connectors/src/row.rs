@@ -88,6 +88,8 @@ pub(crate) fn read(
     let [object_type, object_id, event_type, date, occurrence] = row.as_slice() else { return Err(SkipReason::Row) };
     let occurrence = match occurrence {
         Val::Null => None,
+        // Fields of which none is there name no occurrence: what they would be to all, one of two changes would be lost.
+        Val::Arr(fields) if !fields.is_empty() && fields.iter().all(|field| matches!(field, Val::Null)) => None,
         Val::Arr(fields) => Some(occurrences.digest(fields, digest)),
         _ => return Err(SkipReason::Row),
     };
@@ -275,6 +277,18 @@ mod tests {
         let row = |kind: &str, id: &str| change(&value(&format!(r#"["{kind}", "{id}", "CREATED", null, null]"#)), None);
         assert_eq!(row(&long, "1"), Err(SkipReason::ObjectType));
         assert_eq!(row("contacts", &long), Err(SkipReason::ObjectId));
+    }
+
+    #[test]
+    fn fields_that_are_all_missing_name_no_occurrence() {
+        let occurrence = |json: &str| {
+            change(&value(&format!(r#"["a", 1, "UPDATED", null, {json}]"#)), None)
+                .map(|change| change.occurrence.is_some())
+        };
+        assert_eq!(occurrence("[null]"), Ok(false));
+        assert_eq!(occurrence("[null, null]"), Ok(false));
+        assert_eq!(occurrence("[null, 0]"), Ok(true));
+        assert_eq!(occurrence("[]"), Ok(true));
     }
 
     #[test]

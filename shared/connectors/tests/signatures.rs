@@ -350,3 +350,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_signature_over_the_body_proves_nothing_of_a_query() {
+    let zendesk = connector("zendesk");
+    let at = Timestamp::from_seconds(1_700_000_000);
+    let outgoing = Outgoing { method: "POST", url: URL, body: b"{}", id: "", at };
+    let headers: HeaderMap = zendesk.sign("s", &outgoing).unwrap().into_iter().collect();
+    let verify =
+        |method, url: &str| zendesk.verify(&Request { method, url, headers: &headers, body: b"{}" }, None, &["s"], at);
+    assert!(verify("POST", URL).is_ok());
+    let forged = format!("{URL}?ticket=%7B%22id%22%3A1%7D");
+    assert!(matches!(verify("GET", &forged), Err(VerifyError::Missing(_))));
+    assert!(verify("GET", &format!("{forged}&token=s")).is_ok());
+    assert_eq!(verify("GET", &format!("{forged}&token=t")), Err(VerifyError::Mismatch));
+}

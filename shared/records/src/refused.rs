@@ -47,7 +47,7 @@ pub enum Reason {
     TooLarge,
     /// Taken and understood, but every change is of an object type that the instance does not want.
     Filtered,
-    /// Taken and understood, but part of it could not be made into events.
+    /// Taken and understood, but part of it could not be made into events, or concerns no instance.
     Skipped,
     /// Events returned to the connectors went round in a circle.
     Loop,

@@ -241,8 +241,10 @@ fn a_webhook_secret_is_in_its_connectors_form() {
 fn all_that_a_connector_requires_and_that_is_missing_is_named() {
     let account = configuration::VENDOR_ACCOUNT;
     let error = judged("sfdc", |rules| rules.provision(&Changes::new())).unwrap_err();
-    assert!(error.contains(account) && error.contains("Salesforce"), "{error}");
-    let made = judged("sfdc", |rules| rules.provision(&changes(&[(account, Some("00D000000000001"))]))).unwrap();
+    let secret = configuration::WEBHOOK_SECRET;
+    assert!(error.contains(account) && error.contains(secret) && error.contains("Salesforce"), "{error}");
+    let given = changes(&[(account, Some("00D000000000001")), (secret, Some("token"))]);
+    let made = judged("sfdc", |rules| rules.provision(&given)).unwrap();
     assert!(judged("sfdc", |rules| rules.change(made.clone(), &changes(&[(account, None)]))).is_err());
     assert!(judged("sfdc", |rules| rules.change(made.clone(), &changes(&[("other", Some("x"))]))).is_ok());
     assert!(judged("sfdc", |rules| rules.replace(made, &changes(&[("other", Some("x"))]))).is_err());

@@ -253,7 +253,7 @@ async fn the_url_of_a_provider_that_proves_itself_by_it_shows_where_the_secret_i
 #[tokio::test]
 async fn the_providers_account_counts_as_its_connector_counts_it() {
     let world = World::new(7).await;
-    let configuration = json!({"event.vendor.account": "00D000000000001AAA"});
+    let configuration = json!({"event.vendor.account": "00D000000000001AAA", "webhook.secret": "token"});
     let made = world.post(&json!({"name": "x", "element": {"key": "sfdc"}, "configuration": configuration})).await;
     let routed = async |account| instances::routed(&world.platform, "sfdc", account).await.unwrap().0;
     assert_eq!(routed("00D000000000001").await, [id(&made.json)]);

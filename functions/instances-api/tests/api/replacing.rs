@@ -70,7 +70,7 @@ async fn half_an_instance_replaces_none() {
 #[tokio::test]
 async fn what_the_connector_requires_cannot_be_left_out() {
     let world = World::new(83).await;
-    let configuration = json!({"event.vendor.account": "00D000000000001"});
+    let configuration = json!({"event.vendor.account": "00D000000000001", "webhook.secret": "token"});
     let made = world.post(&json!({"name": "x", "element": {"key": "sfdc"}, "configuration": configuration})).await;
     let id = crate::world::id(&made.json);
     let reply = put(&world, id, &json!({"name": "x", "configuration": {}})).await;

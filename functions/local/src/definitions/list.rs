@@ -122,7 +122,10 @@ mod tests {
         assert_eq!(table.lines().count(), 1 + 2 * loaded.catalogue.keys().count(), "{table}");
         let (row, proof) = line("sfdc");
         assert!(row.contains("Salesforce") && row.contains("instance") && row.ends_with("built in"), "{row}");
-        assert_eq!(proof.trim_start(), "secret in the URL (token); secret: webhook.secret; needs event.vendor.account");
+        assert_eq!(
+            proof.trim_start(),
+            "secret in the URL (token); secret: webhook.secret; needs event.vendor.account, webhook.secret"
+        );
         assert!(line("dropbox").0.contains("that something changed"));
         assert!(line("asana").1.contains("handed over"));
         assert!(line("hubspot").1.contains("x-hubspot-signature-v3 or signature in x-hubspot-signature;"));

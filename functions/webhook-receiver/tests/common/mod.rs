@@ -111,6 +111,13 @@ pub(crate) fn objects(told: &[&str]) -> Vec<String> {
     told.iter().map(ToString::to_string).collect()
 }
 
+/// Why parts of requests were skipped, of those that are counted and written.
+pub(crate) async fn skipped(world: &World, connector: &str) -> Vec<String> {
+    let lines = refused::list(world.platform(), connector).await.unwrap();
+    let skipped = lines.into_iter().filter(|line| line.reason == Reason::Skipped);
+    skipped.flat_map(|line| line.refusals.samples).map(|sample| sample.detail).collect()
+}
+
 /// Everything that is stored and queued, as text; what is queued as it is and as it reads.
 pub(crate) async fn everything(world: &World) -> String {
     let memory = &world.platform().memory;

@@ -357,7 +357,7 @@ fn in_turn(ids: Vec<(String, InstanceId)>, limit: usize) -> Vec<InstanceId> {
 }
 
 /// The paths that finders of a connector's instances use, the first [`PATHS`] of them. Where they are fewer, the marks of all
-/// accounts are read, a query for every few hundred: keep the answer for a few seconds.
+/// accounts are read, a query for every few hundred. Asked only for requests that name no account with an instance.
 ///
 /// # Errors
 /// The table's.
