@@ -189,6 +189,7 @@ impl Connector {
             index: mentions(INDEX),
             headers: mentions(HEADERS),
         };
+        let reads_query = webhook.formats.contains(&Format::Query);
         Ok(Self {
             key: key.value,
             name,
@@ -212,7 +213,7 @@ impl Connector {
             account,
             verify_without_account: webhook.verify_without_account,
             handshakes: handshakes.into_iter().map(|rule| rule.value).collect(),
-            signatures: signatures.into_iter().filter_map(|rule| rule.value.compile()).collect(),
+            signatures: signatures.into_iter().filter_map(|rule| rule.value.compile(reads_query)).collect(),
             mapping,
             uses,
             tables: webhook.tables.values().map(table).collect(),

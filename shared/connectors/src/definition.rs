@@ -235,6 +235,8 @@ pub(crate) enum TokenPlace {
 pub(crate) struct SignatureRule {
     pub(crate) header: HeaderName,
     pub(crate) when: Option<When>,
+    /// Whether it may prove a GET: where a GET's content is its query, only if it covers that.
+    pub(crate) proves_get: bool,
     pub(crate) plain_hash: bool,
     pub(crate) encoding: Encoding,
     pub(crate) prefix: String,
@@ -476,8 +478,9 @@ impl RuleText {
         matches!(self.scheme, Scheme::Token) || self.message.as_ref().is_some_and(Template::covers_url)
     }
 
-    /// The rule, once checked.
-    pub(crate) fn compile(self) -> Option<Rule> {
+    /// The rule, once checked; `reads_query`: the content of a GET is its query.
+    pub(crate) fn compile(self, reads_query: bool) -> Option<Rule> {
+        let proves_get = !reads_query || self.proves_query();
         let Self { header, query, field, message, encoding, .. } = self;
         if matches!(self.scheme, Scheme::Token) {
             let place = header.map(TokenPlace::Header).or(query.map(TokenPlace::Query));
@@ -486,6 +489,7 @@ impl RuleText {
         Some(Rule::Signature(Box::new(SignatureRule {
             header: header?,
             when: self.when,
+            proves_get,
             plain_hash: matches!(self.scheme, Scheme::Sha256),
             encoding: encoding?,
             prefix: self.prefix,

@@ -245,12 +245,10 @@ pub(crate) fn check_secret(rules: &[Rule], secret: &str) -> Result<(), &'static 
 /// since nothing in the request says beforehand whether it is there.
 fn applying<'r>(rules: &'r [Rule], request: &Request<'_>) -> Result<&'r Rule, VerifyError> {
     let headers = request.headers;
-    // A GET's content is its query: a signature that does not cover that proves nothing about it.
-    let covered = |rule: &SignatureRule| request.method != "GET" || rule.message.covers_url();
     let mut nearly = None;
     for rule in rules {
         match rule {
-            Rule::Signature(signature) if !covered(signature) => {}
+            Rule::Signature(signature) if request.method == "GET" && !signature.proves_get => {}
             Rule::Token(TokenPlace::Field(_)) => return Ok(rule),
             Rule::Token(TokenPlace::Header(name)) if headers.contains_key(name) => return Ok(rule),
             Rule::Token(TokenPlace::Query(name)) if parameters(request.url, name).next().is_some() => return Ok(rule),
