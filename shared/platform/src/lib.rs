@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | [`Table`] | items under (partition, sort), conditions, all-or-nothing transactions | DynamoDB | redb |
 //! | [`Queue`] | delayed, at-least-once messages | SQS | redb |
+//! | [`Bus`] | single events for rules and flows | EventBridge | a POST each |
 //! | [`Vault`] | sealing secrets, bound to their place | KMS | key file |
 //! | [`Clock`], [`Random`] | time and randomness, so that decisions are functions of their inputs | system | system |
 //!
@@ -16,6 +17,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bus;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod limits;
@@ -26,6 +28,7 @@ mod table;
 pub mod testing;
 mod vault;
 
+pub use bus::{Bus, BusError, Entry, PublishError};
 pub use queue::{Outgoing, Queue, QueueError, Receipt, Received, SendError};
 pub use surroundings::{Clock, OsRandom, Platform, Random, SystemClock};
 pub use table::{Act, Condition, Consistency, Failed, Item, Key, Page, Query, Table, TableError, Version, Write};

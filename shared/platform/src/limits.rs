@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::{Act, Key, Outgoing, Query, QueueError, TableError, Write};
+use crate::{Act, BusError, Entry, Key, Outgoing, Query, QueueError, TableError, Write};
 
 /// Largest item in bytes, keys and attribute names included (DynamoDB: 400 KB).
 pub const ITEM_BYTES: usize = 400 * 1024;
@@ -25,12 +25,41 @@ pub const SEND_MESSAGES: usize = 10;
 pub const SEND_BYTES: usize = 1024 * 1024;
 /// Longest delay of a message.
 pub const MAX_DELAY: Duration = Duration::from_secs(900);
+/// Most entries in a publish (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>).
+pub const PUBLISH_ENTRIES: usize = 10;
+/// Most bytes in a publish, as [`entry_bytes`] counts them.
+pub const PUBLISH_BYTES: usize = 1024 * 1024;
 /// Longest group name.
 pub const GROUP_BYTES: usize = 128;
 
 /// What an item costs beside its keys and body: the names `pk`, `sk`, `b`, `v`, `x`, and two numbers of at most 21 bytes
 /// each (a number takes about a byte for two digits, and one more).
 pub const ITEM_OVERHEAD_BYTES: usize = 2 + 2 + 1 + 1 + 1 + 2 * 21;
+
+/// The size of an entry as EventBridge counts it: 14 bytes for its time, and the texts in UTF-8
+/// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>).
+#[must_use]
+pub fn entry_bytes(entry: &Entry) -> usize {
+    14 + entry.source.len() + entry.detail_type.len() + entry.detail.len()
+}
+
+/// Whether a bus takes these entries in one publish.
+///
+/// # Errors
+/// [`BusError::Invalid`].
+pub fn check_publish(entries: &[Entry]) -> Result<(), BusError> {
+    if !(1..=PUBLISH_ENTRIES).contains(&entries.len()) {
+        return Err(BusError::Invalid(format!("{} entries in a publish; 1 to {PUBLISH_ENTRIES}", entries.len())));
+    }
+    if entries.iter().any(|entry| entry.source.is_empty() || entry.detail_type.is_empty()) {
+        return Err(BusError::Invalid("an entry without source or detail type".into()));
+    }
+    let bytes: usize = entries.iter().map(entry_bytes).sum();
+    if bytes > PUBLISH_BYTES {
+        return Err(BusError::Invalid(format!("a publish of {bytes} bytes; at most {PUBLISH_BYTES}")));
+    }
+    Ok(())
+}
 
 fn invalid<T>(reason: String) -> Result<T, TableError> {
     Err(TableError::Invalid(reason))
