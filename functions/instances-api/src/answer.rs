@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use metrics::counter;
 use platform::{Platform, QueueError, SendError, TableError, VaultError};
 use records::RecordError;
 use serde::Serialize;
@@ -178,7 +179,7 @@ struct Message<'a> {
     message: String,
 }
 
-/// Around every request: its id, the body of what went wrong, and the log's line for what is ours.
+/// Around every request: its id, the body of what went wrong, the log's line for what is ours, and its count.
 pub(crate) async fn finish<P: Platform>(State(api): State<Arc<Api<P>>>, request: Request, next: Next) -> Response {
     let id = format!("{:016x}", api.platform.random().bits());
     // Not the query: a callback URL in it may hold a secret.
@@ -198,5 +199,15 @@ pub(crate) async fn finish<P: Platform>(State(api): State<Arc<Api<P>>>, request:
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    counter!("pollhook_requests", "class" => class(response.status())).increment(1);
     response
+}
+
+/// The class of a status, as figures are told by.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        ..400 => "2xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
 }

@@ -145,8 +145,9 @@ pub struct Serve {
     #[arg(long, env = "POLLHOOK_CONNECTORS", value_name = "FOLDER")]
     pub connectors: Option<PathBuf>,
 
-    /// What to log: error, warn, info, debug or trace, also by module, e.g. "info,pollhook_dispatcher=debug".
-    #[arg(long, env = "POLLHOOK_LOG", value_name = "FILTER", default_value = "info")]
+    /// What to log: error, warn, info, debug or trace, also by module, e.g. "info,pollhook_dispatcher=debug". The default
+    /// leaves out the line of each webhook, of which there may be thousands a second; "info" alone has them.
+    #[arg(long, env = "POLLHOOK_LOG", value_name = "FILTER", default_value = "info,pollhook::follow=warn")]
     pub log: String,
 }
 

@@ -28,7 +28,7 @@ pub(crate) async fn nowhere() -> Response {
     refusal(
         StatusCode::NOT_FOUND,
         "there is nothing at this path; webhooks are taken at /elements/api-v2/events/{connector}, instances are at \
-         /elements/api-v2/instances, and /healthz tells whether the server is well",
+         /elements/api-v2/instances, /healthz tells whether the server is well, and /metrics what it counts",
     )
 }
 

@@ -13,6 +13,7 @@ use egress::{Client, Limits, Policy};
 use embedded::{Embedded, OpenError, Options, POLL_WORKERS, WORKERS};
 use instances_api::Api;
 use platform::{OsRandom, Platform as _, SystemClock};
+use pollhook_metrics::{Installed, prometheus};
 use records::RecordError;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -23,7 +24,7 @@ use webhook_receiver::Receiver;
 
 use crate::config::Serve;
 use crate::definitions::{self, Broken};
-use crate::{connections, credentials, edge, pump};
+use crate::{connections, credentials, edge, figures, pump};
 
 /// How long a message stays with the worker that took it. A restart hands everything over again at once, so this only
 /// bounds how soon a failure of our own is tried again; it is several callback deadlines (15 s) long, so that a slow
@@ -83,6 +84,9 @@ pub enum ServeError {
     /// The folder of connectors.
     #[error(transparent)]
     Connectors(#[from] Broken),
+    /// Somebody else counts in this process.
+    #[error(transparent)]
+    Metrics(#[from] Installed),
     /// A setting.
     #[error("{0}")]
     Setting(String),
@@ -109,6 +113,8 @@ pub struct Running {
 /// [`ServeError`], each saying what to do.
 pub async fn start(config: &Serve) -> Result<Running, ServeError> {
     let catalogue = Arc::new(catalogue(config)?);
+    // Before the roles: what they count goes where it went when they were made.
+    let prometheus = prometheus::install()?;
     let options = Options::new(Arc::new(SystemClock), Arc::new(OsRandom), VISIBILITY);
     let platform = Arc::new(Embedded::open(&config.data, options)?);
     let listener =
@@ -135,9 +141,11 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
     let receiver = Arc::new(Receiver::new(Arc::clone(&platform), &public_url, catalogue));
 
     let health = Router::new().route("/healthz", get(edge::healthz)).with_state(Arc::clone(&platform));
+    let figures = Router::new().route("/metrics", get(figures::page)).with_state((prometheus, Arc::clone(&platform)));
     let router = webhook_receiver::router(Arc::clone(&receiver))
         .merge(instances_api::router(Arc::new(api)))
         .merge(health)
+        .merge(figures)
         .fallback(edge::nowhere)
         .layer(middleware::from_fn_with_state(REQUEST_DEADLINE, edge::deadline));
     let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&platform), client, policy, RetryPolicy::default()));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use events::Message;
 use futures_util::stream::{self, StreamExt as _};
+use metrics::counter;
 use platform::{Key, Outgoing, Platform, Queue as _, Table as _, Write, limits};
 use records::RecordError;
 use records::retries::{self, OVERLAP_MINUTES, Wake};
@@ -32,6 +33,8 @@ pub async fn sweep<P: Platform>(platform: &P) -> Result<usize, RecordError> {
         sent += some;
         outcome = outcome.and(swept);
     }
+    counter!("pollhook_ticks").increment(1);
+    counter!("pollhook_wakeups").increment(sent as u64);
     if sent > 0 {
         tracing::debug!(sent, "wake-ups sent");
     }

@@ -5,7 +5,7 @@
 //! provider itself is refused, and says so to the one who is making the webhook. The secret configured in
 //! `webhook.secret` always counts before one that was handed over, and unsetting it there makes room for another.
 
-use connectors::{Connector, Handshake};
+use connectors::Handshake;
 use events::InstanceId;
 use platform::Platform;
 use records::instances::{self, Kept};
@@ -13,6 +13,7 @@ use records::refused::Reason;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
+use crate::follow::Followed;
 use crate::route;
 use crate::take::Incoming;
 use crate::{Answer, Receiver};
@@ -24,7 +25,7 @@ impl<P: Platform> Receiver<P> {
     /// Answers a handshake, once its secret is kept where it hands one over.
     pub(crate) async fn shake(
         &self,
-        connector: &Connector,
+        connector: &Followed<'_>,
         incoming: &Incoming<'_>,
         handshake: Handshake,
     ) -> Result<Answer, Answer> {
@@ -47,7 +48,7 @@ impl<P: Platform> Receiver<P> {
         Ok(Answer::Handshake(handshake))
     }
 
-    async fn keep(&self, connector: &Connector, id: InstanceId, secret: &SecretString) -> Result<(), Answer> {
+    async fn keep(&self, connector: &Followed<'_>, id: InstanceId, secret: &SecretString) -> Result<(), Answer> {
         let view = instances::webhook_views(&*self.platform, &[id]).await?.into_iter().flatten().next();
         let Some(view) = view.filter(|view| view.connector == connector.key()) else {
             self.refuse(connector, Reason::UnknownInstance, format!("a handshake for instance {id}"));

@@ -27,12 +27,15 @@
 //! with another secret; also where no secret is configured. 404: no such connector. 405: not a POST. 413: too large.
 //! 503: could not be made durable, send it again.
 //!
+//! What one request came to is counted and told in one line of the log: the module `follow`.
+//!
 //! Events that come back from a callback of our own are in the module `returned`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod answer;
 mod enqueue;
+mod follow;
 mod handshake;
 mod intake;
 mod refusals;
@@ -41,9 +44,11 @@ mod route;
 mod routes;
 mod take;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use connectors::Catalogue;
+use follow::Figures;
 use intake::Intake;
 use moka::sync::Cache;
 use platform::Platform;
@@ -52,6 +57,7 @@ use records::instances::SealedSecret;
 use secrecy::SecretString;
 
 pub use answer::Answer;
+pub use follow::FOLLOW;
 pub use refusals::RefusalCounts;
 pub use routes::router;
 
@@ -76,16 +82,19 @@ pub struct Receiver<P> {
     public_url: String,
     catalogue: Arc<Catalogue>,
     refusals: RefusalCounts,
+    figures: HashMap<String, Figures>,
     intake: Intake,
     opened: Cache<String, SecretString>,
 }
 
 impl<P: Platform> Receiver<P> {
-    /// A receiver of the catalogue's connectors, which providers reach at `public_url`.
+    /// A receiver of the catalogue's connectors, which providers reach at `public_url`. It counts where the process's
+    /// recorder of metrics says, which is to be installed before.
     pub fn new(platform: Arc<P>, public_url: &str, catalogue: Arc<Catalogue>) -> Self {
         Self {
             platform,
             public_url: public_url.trim_end_matches('/').to_owned(),
+            figures: Figures::of(&catalogue),
             catalogue,
             refusals: RefusalCounts::default(),
             intake: Intake::default(),

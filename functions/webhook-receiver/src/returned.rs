@@ -6,7 +6,6 @@
 //! the instances of the URL's connector in the sender's account, narrowed by path or header. Hops travel with batch and
 //! record, and after [`MAX_HOPS`] the request is answered 2xx and recorded as a loop: so every circle ends.
 
-use connectors::Connector;
 use events::{Batch, Event, EventId, EventType, InstanceId, SignatureKey, Source, Timestamp, signature};
 use http::HeaderMap;
 use platform::Platform;
@@ -14,6 +13,7 @@ use records::instances::{self, INSTANCES_PER_ACCOUNT, WebhookView};
 use records::refused::Reason;
 use serde::Deserialize;
 
+use crate::follow::{Followed, Told};
 use crate::route;
 use crate::take::Incoming;
 use crate::{Answer, MAX_HOPS, Receiver};
@@ -48,7 +48,11 @@ struct ReturnedEvent {
 }
 
 impl<P: Platform> Receiver<P> {
-    pub(crate) async fn take_returned(&self, connector: &Connector, incoming: &Incoming<'_>) -> Result<Answer, Answer> {
+    pub(crate) async fn take_returned(
+        &self,
+        connector: &Followed<'_>,
+        incoming: &Incoming<'_>,
+    ) -> Result<Answer, Answer> {
         let unreadable = |form: String| {
             self.refuse(connector, Reason::Malformed, format!("a returned notification: {form}"));
             Answer::Unreadable(form)
@@ -112,15 +116,17 @@ impl<P: Platform> Receiver<P> {
                     (batch, view.group)
                 })
             })
-            .collect();
+            .collect::<Vec<_>>();
+        let told = Told::of(&batches);
         self.enqueue(batches).await?;
+        connector.accepted(told);
         Ok(Answer::Taken)
     }
 
     /// The instance that sent the notification, proven by its key.
     async fn sender(
         &self,
-        connector: &Connector,
+        connector: &Followed<'_>,
         incoming: &Incoming<'_>,
         id: InstanceId,
     ) -> Result<WebhookView, Answer> {

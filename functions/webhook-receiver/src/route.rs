@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use connectors::{Connector, Parsed};
+use connectors::Parsed;
 use events::InstanceId;
 use http::HeaderMap;
 use platform::Platform;
 use records::instances::{self, WebhookView};
 use records::refused::Reason;
 
+use crate::follow::Followed;
 use crate::{Answer, Receiver};
 
 /// Names instances, comma-separated: one inbound request for several.
@@ -102,7 +103,7 @@ impl<P: Platform> Receiver<P> {
     /// Finds the instances, and counts why others are left out. No candidates: there is nobody to tell.
     pub(crate) async fn candidates(
         &self,
-        connector: &Connector,
+        connector: &Followed<'_>,
         parsed: &Parsed,
         named: Option<Vec<InstanceId>>,
     ) -> Result<Candidates, Answer> {
@@ -151,7 +152,7 @@ impl<P: Platform> Receiver<P> {
         Ok(Candidates { found, views: wanted, reached })
     }
 
-    async fn routed(&self, connector: &Connector, parsed: &Parsed) -> Result<Ids, Answer> {
+    async fn routed(&self, connector: &Followed<'_>, parsed: &Parsed) -> Result<Ids, Answer> {
         let accounts = connector.accounts(parsed);
         let (ids, unknown) = self.by_account(connector, &accounts).await?;
         if !ids.is_empty() {
@@ -196,7 +197,7 @@ impl<P: Platform> Receiver<P> {
         Err(Answer::Unreadable(form.to_owned()))
     }
 
-    fn refuse_accounts(&self, connector: &Connector, accounts: &[&str]) {
+    fn refuse_accounts(&self, connector: &Followed<'_>, accounts: &[&str]) {
         for account in accounts {
             self.refuse(connector, Reason::UnknownAccount, format!("account {account}"));
         }
@@ -205,7 +206,7 @@ impl<P: Platform> Receiver<P> {
     /// The instances of the accounts, and the accounts that have none.
     async fn by_account<'a>(
         &self,
-        connector: &Connector,
+        connector: &Followed<'_>,
         accounts: &[&'a str],
     ) -> Result<(Vec<InstanceId>, Vec<&'a str>), Answer> {
         if accounts.len() > LOOKUPS {
@@ -234,7 +235,7 @@ impl<P: Platform> Receiver<P> {
     /// its owner alone.
     async fn by_finders(
         &self,
-        connector: &Connector,
+        connector: &Followed<'_>,
         parsed: &Parsed,
         paths: &[String],
     ) -> Result<Vec<InstanceId>, Answer> {
@@ -266,7 +267,8 @@ impl<P: Platform> Receiver<P> {
         Ok(ids.into_iter().collect())
     }
 
-    pub(crate) fn refuse(&self, connector: &Connector, reason: Reason, detail: String) {
+    pub(crate) fn refuse(&self, connector: &Followed<'_>, reason: Reason, detail: String) {
+        connector.refused(reason);
         self.refusals.add(connector.key(), self.platform.now(), reason, detail);
     }
 }

@@ -1,5 +1,6 @@
 //! The receiver as HTTP routes: the same on Lambda and in one process.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,6 +13,7 @@ use connectors::{Handshake, Reply};
 use http::{HeaderValue, StatusCode, header};
 use platform::Platform;
 
+use crate::follow::{self, Followed};
 use crate::take::Incoming;
 use crate::{Answer, EVENTS_PATH, Receiver};
 
@@ -50,21 +52,36 @@ async fn take<P: Platform>(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    // Held until the request is answered: what was read is worked on, and takes memory, until then.
-    let (body, _room) = match receiver.intake.read(body).await {
-        Ok(read) => read,
+    let read = receiver.intake.read(body).await;
+    let Some(known) = receiver.catalogue.get(connector) else {
+        let keys = || Answer::UnknownConnector(receiver.catalogue.keys().collect::<Vec<_>>().join(", "));
+        let request_id = LazyCell::new(|| request_id(receiver));
+        follow::answered_unknown(|| request_id.clone());
+        return respond(None, &read.err().unwrap_or_else(keys), &request_id);
+    };
+    let followed = Followed::new(known, receiver.figures.get(connector));
+    // The room is held until the request is answered: what was read is worked on, and takes memory, until then.
+    let (answer, _room) = match read {
+        Ok((body, room)) => {
+            let path_and_query = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+            let incoming = Incoming { instance, method: parts.method, path_and_query, headers: parts.headers, body };
+            (receiver.take(&followed, incoming).await, room)
+        }
         Err(answer) => {
-            receiver.refuse_unread(connector, &answer);
-            return respond(receiver, connector, &answer);
+            receiver.refuse_unread(&followed, &answer);
+            (answer, None)
         }
     };
-    let path_and_query = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let incoming = Incoming { connector, instance, method: parts.method, path_and_query, headers: parts.headers, body };
-    respond(receiver, connector, &receiver.take(incoming).await)
+    let request_id = LazyCell::new(|| request_id(receiver));
+    followed.answered(&answer, || request_id.clone());
+    respond(known.reply(), &answer, &request_id)
 }
 
-fn respond<P: Platform>(receiver: &Receiver<P>, connector: &str, answer: &Answer) -> Response {
-    let reply = receiver.catalogue.get(connector).and_then(|connector| connector.reply());
+fn request_id<P: Platform>(receiver: &Receiver<P>) -> String {
+    format!("{:016x}", receiver.platform.random().bits())
+}
+
+fn respond(reply: Option<&Reply>, answer: &Answer, request_id: &LazyCell<String, impl FnOnce() -> String>) -> Response {
     let mut response = match (answer, answer.message()) {
         (Answer::Handshake(Handshake::Text(text)), _) => echoed(text),
         (Answer::Handshake(Handshake::Header { name, value, .. }), _) => {
@@ -77,7 +94,7 @@ fn respond<P: Platform>(receiver: &Receiver<P>, connector: &str, answer: &Answer
             None => json(StatusCode::OK, Bytes::from_static(b"{}")),
         },
         (_, Some(_)) if reply.is_some_and(|reply| reply.bare) => answer.status().into_response(),
-        (_, Some(message)) => plain(receiver, answer.status(), &message),
+        (_, Some(message)) => plain(request_id, answer.status(), &message),
     };
     if let Answer::Method(allowed) = answer {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
@@ -102,8 +119,7 @@ fn replied(reply: &Reply) -> Response {
     response
 }
 
-fn plain<P: Platform>(receiver: &Receiver<P>, status: StatusCode, message: &str) -> Response {
-    let request_id = format!("{:016x}", receiver.platform.random().bits());
+fn plain(request_id: &str, status: StatusCode, message: &str) -> Response {
     tracing::debug!(request_id, status = status.as_u16(), message, "a webhook was answered");
     let body = serde_json::json!({ "requestId": request_id, "message": message });
     json(status, Bytes::from(body.to_string()))

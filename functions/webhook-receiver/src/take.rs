@@ -13,6 +13,7 @@ use records::instances::{self, WebhookView};
 use records::refused::Reason;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::follow::{Followed, Told};
 use crate::route::{self, Candidate, Candidates, Found, Reached};
 use crate::{Answer, Receiver};
 
@@ -35,7 +36,6 @@ struct Entries {
 /// A request to a connector's URL.
 #[derive(Debug)]
 pub(crate) struct Incoming<'a> {
-    pub(crate) connector: &'a str,
     /// The last part of the path, where it names an instance.
     pub(crate) instance: Option<&'a str>,
     pub(crate) method: Method,
@@ -47,10 +47,7 @@ pub(crate) struct Incoming<'a> {
 
 impl<P: Platform> Receiver<P> {
     /// Takes a request, or says why not.
-    pub(crate) async fn take(&self, incoming: Incoming<'_>) -> Answer {
-        let Some(connector) = self.catalogue.get(incoming.connector) else {
-            return Answer::UnknownConnector(self.catalogue.keys().collect::<Vec<_>>().join(", "));
-        };
+    pub(crate) async fn take(&self, connector: &Followed<'_>, incoming: Incoming<'_>) -> Answer {
         if incoming.body.len() > crate::MAX_BODY_BYTES {
             self.refuse(connector, Reason::TooLarge, format!("{} bytes", incoming.body.len()));
             return Answer::TooLarge;
@@ -62,13 +59,17 @@ impl<P: Platform> Receiver<P> {
     }
 
     /// Counts a request whose body could not be read whole.
-    pub(crate) fn refuse_unread(&self, connector: &str, answer: &Answer) {
-        let Some(connector) = self.catalogue.get(connector) else { return };
-        let reason = if *answer == Answer::TooLarge { Reason::TooLarge } else { Reason::Malformed };
+    pub(crate) fn refuse_unread(&self, connector: &Followed<'_>, answer: &Answer) {
+        let reason = match answer {
+            // For want of room, which is no fault of the request.
+            Answer::TryAgain => return,
+            Answer::TooLarge => Reason::TooLarge,
+            _ => Reason::Malformed,
+        };
         self.refuse(connector, reason, answer.message().unwrap_or_default());
     }
 
-    async fn take_webhook(&self, connector: &Connector, incoming: &Incoming<'_>) -> Result<Answer, Answer> {
+    async fn take_webhook(&self, connector: &Followed<'_>, incoming: &Incoming<'_>) -> Result<Answer, Answer> {
         let url = format!("{}{}", self.public_url, incoming.path_and_query);
         let request =
             Request { method: incoming.method.as_str(), url: &url, headers: &incoming.headers, body: &incoming.body };
@@ -108,13 +109,17 @@ impl<P: Platform> Receiver<P> {
                 heard: heard_signals(connector, &parsed, &signalled),
                 reached,
             };
+            let (first, instances) = (signalled.first().map(|view| view.instance), signalled.len());
             self.enqueue_polls(signalled.into_iter()).await?;
+            connector.signalled(first, instances);
             self.count_unheard(connector, &parsed, &entries);
             return Ok(Answer::Taken);
         }
         let mut entries = Entries { found, telling: BTreeSet::new(), heard: BTreeSet::new(), reached };
         let batches = self.batches(connector, &request, &parsed, &incoming.body, &verified, &mut entries)?;
+        let told = Told::of(&batches);
         self.enqueue(batches).await?;
+        connector.accepted(told);
         self.count_unheard(connector, &parsed, &entries);
         Ok(Answer::Taken)
     }
@@ -123,7 +128,7 @@ impl<P: Platform> Receiver<P> {
     /// its own instance, and none matching refuses the request.
     async fn verified(
         &self,
-        connector: &Connector,
+        connector: &Followed<'_>,
         request: &Request<'_>,
         parsed: &Parsed,
         candidates: Candidates,
@@ -198,7 +203,7 @@ impl<P: Platform> Receiver<P> {
 
     /// Whether what the request signals concerns the instance's account. One that is named by path or header may be of
     /// another account than those that the request lists.
-    fn is_signalled(&self, connector: &Connector, parsed: &Parsed, view: &WebhookView) -> bool {
+    fn is_signalled(&self, connector: &Followed<'_>, parsed: &Parsed, view: &WebhookView) -> bool {
         let Some(ours) = view.provider_account.as_deref().map(|account| connector.account_key(account)) else {
             return true;
         };
@@ -223,7 +228,7 @@ impl<P: Platform> Receiver<P> {
     /// `told` which entries tell of changes, and which of them concern somebody.
     fn batches(
         &self,
-        connector: &Connector,
+        connector: &Followed<'_>,
         request: &Request<'_>,
         parsed: &Parsed,
         body: &Bytes,
@@ -294,7 +299,7 @@ impl<P: Platform> Receiver<P> {
     }
 
     /// Counts, once per request, that some of it concerns nobody. The provider sees its request taken, and would never tell.
-    fn count_unheard(&self, connector: &Connector, parsed: &Parsed, entries: &Entries) {
+    fn count_unheard(&self, connector: &Followed<'_>, parsed: &Parsed, entries: &Entries) {
         let unheard = unheard(entries, connector.entry_accounts(parsed));
         if unheard > 0 {
             let why = why_unheard(entries.found);
@@ -305,7 +310,7 @@ impl<P: Platform> Receiver<P> {
 
     /// Each notification carries the whole body: many changes in a large one would be posted, and kept while the callback
     /// is down, as many times the body. No provider sends anything near this.
-    fn check_size(&self, connector: &Connector, normalised: &Normalised, body: &Bytes) -> Result<(), Answer> {
+    fn check_size(&self, connector: &Followed<'_>, normalised: &Normalised, body: &Bytes) -> Result<(), Answer> {
         let notifications = normalised.changes.len().div_ceil(Source::Webhook.batch_limit());
         if !normalised.too_many && notifications * body.len() <= POSTED_BYTES {
             return Ok(());
@@ -317,7 +322,7 @@ impl<P: Platform> Receiver<P> {
 
     fn normalise(
         &self,
-        connector: &Connector,
+        connector: &Followed<'_>,
         request: &Request<'_>,
         parsed: &Parsed,
         view: &WebhookView,

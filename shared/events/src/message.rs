@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::{Batch, InstanceId, NotificationId, Timestamp, ascii};
@@ -92,7 +93,13 @@ impl Message {
     /// # Errors
     /// [`Undecodable`].
     pub fn decode(text: &str) -> Result<Self, Undecodable> {
-        let malformed = |e: serde_json::Error| Undecodable::Malformed(e.to_string());
+        let malformed = |e: serde_json::Error| {
+            Undecodable::Malformed(match e.classify() {
+                // Its own text quotes the message, and this one is logged.
+                Category::Data => format!("not as ours are, at line {} column {}", e.line(), e.column()),
+                Category::Io | Category::Syntax | Category::Eof => e.to_string(),
+            })
+        };
         let read: Read<'_> = serde_json::from_str(text).map_err(malformed)?;
         if read.v > SCHEMA {
             return Err(Undecodable::Newer(read.v));
@@ -156,6 +163,16 @@ mod tests {
         assert_eq!(Message::decode(r#"{"v":2,"m":{"unheard":[1]}}"#), Err(Undecodable::Newer(2)));
         assert!(matches!(Message::decode(r#"{"v":1,"m":{"unheard":[1]}}"#), Err(Undecodable::Malformed(_))));
         assert!(matches!(Message::decode("poison"), Err(Undecodable::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_message_is_told_without_quoting_it() {
+        for text in
+            [r#"{"v":1,"m":{"secret":1}}"#, r#"{"v":1,"m":"secret"}"#, r#"{"v":"secret"}"#, r#""secret""#, "secret"]
+        {
+            let error = Message::decode(text).unwrap_err().to_string();
+            assert!(error.contains("line 1 column") && !error.contains("secret"), "{text}: {error}");
+        }
     }
 
     proptest! {

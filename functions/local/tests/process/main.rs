@@ -9,6 +9,7 @@ mod commands;
 mod dead_letters;
 mod delivery;
 mod kill;
+mod metrics;
 mod polls;
 mod returned;
 mod start;
