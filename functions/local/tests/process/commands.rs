@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use events::{SignatureKey, Timestamp};
 use serde_json::json;
 
-use super::common::{Client, KEY, Server, binary, contact, run};
+use super::common::{KEY, Server, binary, contact, customer, run};
 
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -75,7 +75,7 @@ async fn listen_fails_as_told_and_the_retry_is_shown_as_a_repeat() {
     let mut command = binary(&["listen"]);
     command.env("POLLHOOK_PORT", "0").env("POLLHOOK_SECRET", KEY).env("POLLHOOK_FAIL_FIRST", "1");
     let (listener, server) = (Server::spawn(&mut command).await, Server::start(folder.path()).await);
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let instance = client.hubspot(1, &listener.url).await;
     assert_eq!(client.hubspot_sends(&contact(1, [1])).await, Some(200));
     listener.printed("✓ Elements ✓ Standard  503").await;

@@ -7,7 +7,7 @@ use connectors::Connector;
 use events::signature::SignatureKey;
 use serde_json::Value;
 
-use super::common::{Client, Finished, KEY, Server, Sink, binary, run};
+use super::common::{Finished, KEY, Server, Sink, binary, customer, run};
 
 /// What the demo defines, and the README shows.
 const LANTERN: &str = include_str!("../../src/demo/lantern.yaml");
@@ -143,7 +143,7 @@ async fn a_provider_in_a_file_is_served_as_any_other_and_may_stand_in_for_a_buil
     let connectors = folder.path().to_str().unwrap();
     let flags = ["--allow-callbacks-to", "127.0.0.0/8", "--connectors", connectors];
     let server = Server::spawn(&mut Server::command(data.path(), &flags)).await;
-    let client = Client::new(&server.url, data.path());
+    let client = customer(&server.url, data.path());
     for key in ["lantern", "github"] {
         let connector = Connector::from_yaml(&LANTERN.replace("lantern", key)).unwrap();
         let settings = [("event.vendor.account", "v-1"), ("event.notification.callback.url", sink.url.as_str())];

@@ -8,13 +8,13 @@ use axum::http::StatusCode;
 use events::{SignatureKey, Timestamp};
 use serde_json::{Value, json};
 
-use super::common::{Client, KEY, SECRET, Server, Sink, contact};
+use super::common::{KEY, SECRET, Server, Sink, contact, customer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_becomes_a_signed_notification_as_the_contract_writes_it() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new().await);
     let server = Server::start(folder.path()).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let instance = client.hubspot(62515, &sink.url).await;
     let webhook = contact(62515, [9_007_199_254_740_993]);
     assert_eq!(client.hubspot_sends(&webhook).await, Some(200));
@@ -70,7 +70,7 @@ async fn a_webhook_becomes_a_signed_notification_as_the_contract_writes_it() {
 async fn a_callback_to_this_machine_is_refused_unless_allowed_and_the_refusal_names_the_flag() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new().await);
     let server = Server::spawn(&mut Server::command(folder.path(), &[])).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     for callback in [sink.url.as_str(), "http://localhost:1/", "http://[::1]:1/", "http://0x7f.1/"] {
         let instance = json!({
             "name": "Acme", "element": { "key": "hubspot" },
@@ -97,7 +97,7 @@ async fn a_retry_that_is_due_survives_a_kill_and_comes_with_the_same_id() {
     .await;
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let instance = client.hubspot(1, &sink.url).await;
     assert_eq!(client.hubspot_sends(&contact(1, [1, 2])).await, Some(200));
     let refused = sink.receives(1).await.remove(0);
@@ -118,7 +118,7 @@ async fn a_retry_that_is_due_survives_a_kill_and_comes_with_the_same_id() {
 async fn what_is_not_signed_or_signed_with_another_secret_is_refused_and_tells_nobody() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new().await);
     let server = Server::start(folder.path()).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let instance = client.hubspot(1, &sink.url).await;
     let url = format!("{}/elements/api-v2/events/hubspot", server.url);
     let post = async |headers: &[(&str, &str)]| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tokio::sync::watch;
 
-use super::common::{Client, Server, Sink, contact, until};
+use super::common::{Client, Server, Sink, contact, customer, until};
 
 const SENDERS: u64 = 8;
 
@@ -59,7 +59,7 @@ async fn killed_under_load_everything_accepted_arrives_under_one_identity() {
     })
     .await;
     let mut server = Server::start(folder.path()).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     client.hubspot(1, &sink.url).await;
     let load = Arc::new(Load { next: AtomicU64::new(1), accepted: Mutex::default(), done: AtomicBool::new(false) });
     let (address, watched) = watch::channel(server.url.clone());

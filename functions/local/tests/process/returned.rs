@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::common::{Client, Server, Sink, contact, until};
+use super::common::{Server, Sink, contact, customer, until};
 
 const CALLBACK: &str = "event.notification.callback.url";
 
@@ -11,7 +11,7 @@ async fn a_callback_of_our_own_hands_the_events_to_another_connector() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new().await);
     // Our own URL needs no permission; the sink does.
     let server = Server::start(folder.path()).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let standard = client.provision("Second", "standard", &[(CALLBACK, sink.url.as_str())]).await;
     client.hubspot(1, &format!("{}/elements/api-v2/events/standard/", server.url)).await;
     assert_eq!(client.hubspot_sends(&contact(1, [7])).await, Some(200));
@@ -27,7 +27,7 @@ async fn a_callback_of_our_own_hands_the_events_to_another_connector() {
 async fn two_instances_that_call_each_other_end_after_three_rounds_and_it_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let one = client.provision("One", "standard", &[]).await;
     let other = client.provision("Other", "standard", &[]).await;
     for (from, to) in [(one, other), (other, one)] {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::common::{Client, Server, Sink, binary, contact, run};
+use super::common::{Server, Sink, binary, contact, customer, run};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -23,7 +23,7 @@ async fn the_first_start_prints_credentials_once_and_keeps_them_for_its_owner_al
     for file in ["credentials", "pollhook.redb", "vault.key"] {
         assert_eq!(mode(&data.join(file)), 0o600, "{file}");
     }
-    let client = Client::new(&server.url, &data);
+    let client = customer(&server.url, &data);
     let instance = client.hubspot(1, "https://example.com/callback").await;
     server.stop().await;
 
@@ -41,7 +41,7 @@ async fn the_first_start_prints_credentials_once_and_keeps_them_for_its_owner_al
 async fn deleted_credentials_are_replaced_by_others_of_the_same_account() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let instance = Client::new(&server.url, folder.path()).hubspot(1, "https://example.com/callback").await;
+    let instance = customer(&server.url, folder.path()).hubspot(1, "https://example.com/callback").await;
     server.stop().await;
     let file = folder.path().join("credentials");
     let before = fs::read_to_string(&file).unwrap();
@@ -51,7 +51,7 @@ async fn deleted_credentials_are_replaced_by_others_of_the_same_account() {
     server.printed("Then have HubSpot post").await;
     let after = fs::read_to_string(&file).unwrap();
     assert!(after != before && server.stdout().contains(after.trim()));
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let (status, body) = client.get(&format!("/elements/api-v2/instances/{instance}")).await;
     assert_eq!(status, 200, "{body}");
 }
@@ -64,7 +64,7 @@ async fn a_second_process_on_the_same_data_is_refused_and_the_first_goes_on() {
     assert!(!second.status.success());
     assert!(second.stderr.contains("another pollhook is using"), "{}", second.stderr);
     assert!(!second.stdout.contains("listens"));
-    assert_eq!(Client::new(&server.url, folder.path()).get("/healthz").await.0, 200);
+    assert_eq!(customer(&server.url, folder.path()).get("/healthz").await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +79,7 @@ async fn the_environment_says_what_flags_say_and_the_server_is_healthy() {
         .env("POLLHOOK_LOG", "error,pollhook_dispatcher=debug");
     let server = Server::spawn(&mut command).await;
     server.printed("https://hooks.example.com/base/elements/api-v2/events/hubspot").await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let (status, body) = client.get("/healthz").await;
     assert_eq!((status, body.contains("ok")), (200, true), "{body}");
     // Allowed by the second of the two networks.
@@ -138,7 +138,7 @@ fn without_certificates_it_does_not_start_and_names_the_package() {
 async fn a_path_that_nobody_has_is_told_what_there_is() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let (status, body) = Client::new(&server.url, folder.path()).get("/elements/api-v2/evnts/hubspot").await;
+    let (status, body) = customer(&server.url, folder.path()).get("/elements/api-v2/evnts/hubspot").await;
     assert!(status == 404 && body.contains("requestId") && body.contains("/elements/api-v2/events/"), "{body}");
 }
 

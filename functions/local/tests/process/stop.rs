@@ -1,11 +1,11 @@
 //! Stopping: what is at work is finished, and nothing is told twice because of it.
 
-use super::common::{Client, Server, Sink, contact};
+use super::common::{Server, Sink, contact, customer};
 
 async fn drains(signal: &str) {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new().await);
     let mut server = Server::start(folder.path()).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let instance = client.hubspot(1, &sink.url).await;
     sink.hold(true);
     assert_eq!(client.hubspot_sends(&contact(1, [1])).await, Some(200));

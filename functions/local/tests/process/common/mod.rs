@@ -1,29 +1,13 @@
 //! What all tests start, call and wait for.
 
-mod client;
 mod server;
-mod sink;
 
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-pub(crate) use client::{Client, KEY, SECRET, contact};
+pub(crate) use deployment::{Client, DEADLINE, KEY, SECRET, Sink, contact, until};
 pub(crate) use server::{Finished, Server, binary, run};
-pub(crate) use sink::Sink;
 
-/// Longer than anything waited for takes on a busy machine; what is not there by then will not come.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Waits until `look` finds something.
-///
-/// # Panics
-/// At the deadline, naming `what` was waited for.
-pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(began.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+/// A client with the credentials that the server wrote into its data folder, word for word.
+pub(crate) fn customer(url: &str, data: &Path) -> Client {
+    Client::new(url, &std::fs::read_to_string(data.join("credentials")).unwrap())
 }
