@@ -19,3 +19,5 @@ pub mod cloud;
 pub mod emulator;
 #[cfg(feature = "emulator")]
 pub mod network;
+#[cfg(feature = "emulator")]
+pub mod wire;

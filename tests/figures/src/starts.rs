@@ -1,18 +1,13 @@
 //! Measures the starts, in turn, and prints the table.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement: what fails here is to end it")]
+use std::path::Path;
+use std::process::ExitCode;
 
-mod deployed;
-mod start;
+use cloud_tests::cloud;
 
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-
-use deployed::Deployed;
-use start::{Function, Start, median};
-
-/// The functions, and whether they must meet the bars.
-const ROLES: [&str; 4] = ["webhook-receiver", "instances-api", "dispatcher", "poller"];
+use crate::ROLES;
+use crate::deployed::Deployed;
+use crate::start::{self, Function, Start, median};
 
 /// Bars, see [`Row::misses`].
 const OF_HELLO: f64 = 2.5;
@@ -74,24 +69,9 @@ impl Row {
     }
 }
 
-/// Builds everything that is measured with the profile of a deployment, and says where it is.
-fn build() -> PathBuf {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--bins", "-p", "pollhook-starts", "--features", "pollhook-starts/figures"]);
-    for role in ROLES {
-        cargo.args(["-p", &format!("pollhook-{role}")]);
-    }
-    assert!(cargo.status().unwrap().success(), "it does not build");
-    std::env::current_exe().unwrap().parent().unwrap().to_owned()
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let starts = arguments.iter().position(|argument| argument == "--starts").map(|at| arguments[at + 1].parse().unwrap());
-    let starts: usize = starts.unwrap_or(20);
-    let folder = build();
-    let deployed = Deployed::new(&folder).await;
+/// Measures and prints; fails with `check` where a bar is missed.
+pub(crate) async fn run(folder: &Path, starts: usize, check: bool) -> ExitCode {
+    let deployed = Deployed::new(folder, cloud::address().await).await;
     let reference = Function::new(folder.join("hello"), deployed.hello());
     let mut hello = Vec::new();
     let mut rows = ROLES.map(|role| Row {
@@ -114,8 +94,5 @@ async fn main() -> ExitCode {
     rows.iter().for_each(Row::print);
     let misses: Vec<String> = rows.iter().flat_map(|row| row.misses(asked(&hello))).collect();
     misses.iter().for_each(|miss| println!("\nmissed: {miss}"));
-    if misses.is_empty() || !arguments.iter().any(|argument| argument == "--check") {
-        return ExitCode::SUCCESS;
-    }
-    ExitCode::FAILURE
+    if !misses.is_empty() && check { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -50,7 +50,8 @@ impl Clients {
     }
 
     async fn put(&self, partition: &str) -> Result<(), Error> {
-        let request = self.dynamodb.put_item().table_name(&self.table).item("pk", AttributeValue::S(partition.to_owned()));
+        let request =
+            self.dynamodb.put_item().table_name(&self.table).item("pk", AttributeValue::S(partition.to_owned()));
         let request = request.item("sk", AttributeValue::S("x".into()));
         request.item("b", AttributeValue::B(Blob::new(vec![7; 700]))).send().await?;
         Ok(())
@@ -61,7 +62,13 @@ impl Clients {
         let hex = setting("TWIN_WRAPPED")?;
         let bytes: Result<Vec<u8>, _> =
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16)).collect();
-        self.kms.as_ref().ok_or("no KMS")?.decrypt().ciphertext_blob(aws_sdk_kms::primitives::Blob::new(bytes?)).send().await?;
+        self.kms
+            .as_ref()
+            .ok_or("no KMS")?
+            .decrypt()
+            .ciphertext_blob(aws_sdk_kms::primitives::Blob::new(bytes?))
+            .send()
+            .await?;
         Ok(())
     }
 
@@ -94,7 +101,14 @@ impl Clients {
         self.get("TWIN#record").await?;
         self.query("TWIN#key").await?;
         self.decrypt().await?;
-        self.http.as_ref().ok_or("no HTTP")?.post(setting("TWIN_CALLBACK")?).body("x".repeat(900)).send().await?.error_for_status()?;
+        self.http
+            .as_ref()
+            .ok_or("no HTTP")?
+            .post(setting("TWIN_CALLBACK")?)
+            .body("x".repeat(900))
+            .send()
+            .await?
+            .error_for_status()?;
         self.put("TWIN#record").await?;
         Ok(json!({ "batchItemFailures": [] }))
     }

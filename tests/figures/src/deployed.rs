@@ -1,5 +1,6 @@
 //! What the functions find: a table, queues and a key in the emulator, an instance, and the first event of each function.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,9 +22,11 @@ const PORTAL: u32 = 62515;
 const SECRET: &str = "hubspot-app-secret";
 const ADMIN: &str = "admin-key";
 const BASE: &str = "/elements/api-v2";
-const LONG: std::time::Duration = std::time::Duration::from_secs(60);
+/// Far beyond what anything here takes.
+pub(crate) const LONG: std::time::Duration = std::time::Duration::from_secs(60);
 
 pub(crate) struct Deployed {
+    batches_url: String,
     environment: Vec<(String, String)>,
     authorization: String,
     /// What the receiver sends for a webhook.
@@ -64,13 +67,16 @@ fn webhook(object: u32) -> String {
     request("POST", &format!("{BASE}/events/hubspot"), &headers, &body)
 }
 
-fn records(body: &str) -> String {
-    json!({ "Records": [{
-        "messageId": "message", "receiptHandle": "receipt", "body": body, "md5OfBody": "",
-        "attributes": { "ApproximateReceiveCount": "1" }, "messageAttributes": {},
-        "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:q", "awsRegion": REGION,
-    }] })
-    .to_string()
+/// A batch of messages as Lambda hands it over.
+pub(crate) fn records(bodies: &[String]) -> String {
+    let record = |(number, body): (usize, &String)| {
+        json!({
+            "messageId": number.to_string(), "receiptHandle": "receipt", "body": body, "md5OfBody": "",
+            "attributes": { "ApproximateReceiveCount": "1" }, "messageAttributes": {},
+            "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:q", "awsRegion": REGION,
+        })
+    };
+    json!({ "Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>() }).to_string()
 }
 
 /// A callback that takes everything.
@@ -98,9 +104,9 @@ async fn once(binary: &Path, environment: &[(String, String)], event: String) ->
 }
 
 impl Deployed {
-    /// Made with our own functions of `folder`.
-    pub(crate) async fn new(folder: &Path) -> Self {
-        let endpoint = format!("http://{}", cloud::address().await);
+    /// Made with our own functions of `folder`, which find AWS at `aws`.
+    pub(crate) async fn new(folder: &Path, aws: SocketAddr) -> Self {
+        let endpoint = format!("http://{aws}");
         let kms = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(&endpoint)
@@ -148,14 +154,25 @@ impl Deployed {
         once(&api, &environment, provision).await;
         once(&folder.join("webhook-receiver"), &environment, webhook(1)).await;
         let received = cloud::sqs().await.receive_message().queue_url(&batches).wait_time_seconds(10).send().await;
-        let batch = received.unwrap().messages.unwrap().remove(0).body.unwrap();
+        let message = received.unwrap().messages.unwrap().remove(0);
+        let delete = cloud::sqs().await.delete_message().queue_url(&batches);
+        delete.receipt_handle(message.receipt_handle.unwrap()).send().await.unwrap();
+        let batch = message.body.unwrap();
         let message: Value = serde_json::from_str(&batch).unwrap();
         let event_id = message["m"]["batch"]["events"][0]["id"].as_str().unwrap().to_owned();
-        Self { environment, authorization, batch, event_id, number: AtomicU32::new(2) }
+        Self { batches_url: batches, environment, authorization, batch, event_id, number: AtomicU32::new(2) }
     }
 
-    /// An event that no start before it was given.
-    fn event(&self, role: &str) -> String {
+    pub(crate) fn batches_url(&self) -> &str {
+        &self.batches_url
+    }
+
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// An event that none before it is equal to, where that matters.
+    pub(crate) fn event(&self, role: &str) -> String {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         match role {
             "webhook-receiver" => webhook(number),
@@ -163,7 +180,7 @@ impl Deployed {
                 let headers = json!({ "authorization": self.authorization });
                 request("GET", &format!("{BASE}/instances"), &headers, "")
             }
-            "dispatcher" => records(&self.batch.replace(&self.event_id, &format!("{number:020}"))),
+            "dispatcher" => records(&[self.batch.replace(&self.event_id, &format!("{number:020}"))]),
             _ => json!({ "source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": "{}" }).to_string(),
         }
     }
