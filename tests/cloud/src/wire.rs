@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 /// One call and its answer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Call {
+    /// The access key that it was signed with: who called.
+    pub caller: String,
     /// AWS's name of the operation, e.g. `GetItem`.
     pub operation: String,
     /// What was asked.
@@ -104,13 +106,16 @@ impl Wire {
 async fn pass(State(ends): State<Ends>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let operation = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = operation.rsplit('.').next().unwrap_or_default().to_owned();
+    let signed = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let caller = signed.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default();
+    let caller = caller.to_owned();
     let url = format!("http://{}{uri}", ends.upstream);
     let sent = ends.http.request(method, url).headers(headers).body(body.clone()).send().await;
     let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
     let (status, headers) = (answer.status(), answer.headers().clone());
     let Ok(bytes) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
     let read = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or_default();
-    let call = Call { operation, request: read(&body), status: status.as_u16(), response: read(&bytes) };
+    let call = Call { caller, operation, request: read(&body), status: status.as_u16(), response: read(&bytes) };
     ends.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     let mut response = Response::builder().status(status).body(Body::from(bytes)).unwrap_or_default();
     for (name, value) in headers.iter().filter(|(name, _)| *name != "transfer-encoding" && *name != "connection") {
@@ -281,7 +286,7 @@ mod tests {
     use super::*;
 
     fn call(operation: &str, request: Value, response: Value) -> Call {
-        Call { operation: operation.into(), request, status: 200, response }
+        Call { caller: "A".into(), operation: operation.into(), request, status: 200, response }
     }
 
     fn item(bytes: usize) -> Value {
