@@ -20,14 +20,11 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use platform::{Clock, OsRandom, Random, SystemClock};
 use tokio::sync::OnceCell;
 
-use crate::emulator;
+use crate::emulator::{self, KEY, REGION};
 use crate::target::Target;
 
 /// Short, so that scenarios about it are.
 pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(2);
-const REGION: &str = "eu-central-1";
-/// The emulator asks for keys and takes any.
-const KEY: &str = "emulated";
 
 /// Where the emulator listens; starts it if need be.
 ///

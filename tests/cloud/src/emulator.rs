@@ -20,6 +20,22 @@ pub enum Kind {
     Moto,
 }
 
+/// The region of everything.
+pub const REGION: &str = "eu-central-1";
+/// It asks for keys and takes any.
+pub const KEY: &str = "emulated";
+
+/// What tools of AWS are told to call it.
+#[must_use]
+pub fn credentials() -> [(&'static str, &'static str); 4] {
+    [
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", KEY),
+        ("AWS_REGION", REGION),
+        ("AWS_DEFAULT_REGION", REGION),
+    ]
+}
+
 /// The environment variable that names the emulator; `ministack` where it is absent.
 pub const VARIABLE: &str = "POLLHOOK_EMULATOR";
 
@@ -125,7 +141,8 @@ pub fn emulator() -> &'static Emulator {
         let kind = Kind::chosen();
         let Environment { folder, python } = kind.environment();
         for _ in 0..STARTS {
-            if let Some(emulator) = start(kind, &python, &folder) {
+            let port = free_port();
+            if let Some(emulator) = start(kind, &python, &folder, port, &format!("http://127.0.0.1:{port}")) {
                 return emulator;
             }
         }
@@ -133,14 +150,32 @@ pub fn emulator() -> &'static Emulator {
     })
 }
 
-fn free_port() -> u16 {
+impl Emulator {
+    /// One that runs functions, which find AWS at `endpoint`, on a port that was free a moment ago. Blocks like
+    /// [`emulator`].
+    ///
+    /// # Panics
+    /// When it cannot be installed or started.
+    #[must_use]
+    pub fn of_functions(port: u16, endpoint: &str) -> Self {
+        let Environment { folder, python } = Kind::Ministack.environment();
+        let started = start(Kind::Ministack, &python, &folder, port, endpoint);
+        started.unwrap_or_else(|| panic!("the emulator does not start; see {}/log-*.txt", folder.display()))
+    }
+}
+
+/// A port of this computer that nobody listens on at this moment.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a bound port").port()
 }
 
 /// `None` when it ended instead of answering.
-fn start(kind: Kind, python: &Path, folder: &Path) -> Option<Emulator> {
-    let port = free_port();
+fn start(kind: Kind, python: &Path, folder: &Path, port: u16, endpoint: &str) -> Option<Emulator> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     // One of each per test binary, written over by its next run.
     let binary = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
@@ -152,7 +187,9 @@ fn start(kind: Kind, python: &Path, folder: &Path) -> Option<Emulator> {
         .args(["-c", &kind.program()])
         .env("BIND_HOST", "127.0.0.1")
         .env("GATEWAY_PORT", port.to_string())
-        .env("AWS_ENDPOINT_URL", format!("http://{address}"))
+        .env("AWS_ENDPOINT_URL", endpoint)
+        // Functions are processes of this computer, whether or not it has a Docker engine.
+        .env("LAMBDA_EXECUTOR", "local")
         // Servers that no test needs, on ports that two emulators would contend for.
         .env("IOT_MTLS_ENABLED", "0")
         .env("SFTP_ENABLED", "0")

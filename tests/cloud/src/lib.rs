@@ -22,4 +22,8 @@ mod entries;
 #[cfg(feature = "emulator")]
 pub mod network;
 #[cfg(feature = "emulator")]
+pub mod stack;
+#[cfg(feature = "emulator")]
 pub mod target;
+#[cfg(feature = "emulator")]
+pub mod wire;

@@ -48,7 +48,11 @@ pub fn environment(name: &str, packages: &[&str]) -> Environment {
 }
 
 /// Where the build puts everything.
-fn target() -> PathBuf {
+///
+/// # Panics
+/// When the workspace is not where it was built.
+#[must_use]
+pub fn target() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let workspace = workspace.canonicalize().expect("the workspace's folder");
     match std::env::var_os("CARGO_TARGET_DIR") {

@@ -1,0 +1,173 @@
+//! The deployment: the real template, deployed to the emulator by the SAM CLI with our own functions, each of whose calls
+//! to AWS goes over a [`Wire`].
+//!
+//! *Flow:* the functions are built with the release profile and assembled as `sam build` would; the emulator runs them as
+//! processes of this computer. One stack for all scenarios of a test binary; each has an account of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::OnceCell;
+
+use crate::emulator::{self, Emulator};
+use crate::wire::Wire;
+
+/// By which accounts are made.
+pub const ADMIN_KEY: &str = "admin-key-of-the-scenarios";
+
+/// The functions: logical ids and packages.
+pub const FUNCTIONS: [(&str, &str); 4] = [
+    ("WebhookReceiver", "webhook-receiver"),
+    ("InstancesApi", "instances-api"),
+    ("Dispatcher", "dispatcher"),
+    ("Poller", "poller"),
+];
+
+const STACK: &str = "pollhook";
+
+/// After how long a message that we failed to work on comes again, and how often it is worked on.
+const VISIBILITY_S: u32 = 6;
+const RECEIVES: u32 = 3;
+
+/// Pollhook, deployed.
+#[derive(Debug)]
+pub struct Stack {
+    /// The template's outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// Where it is reached.
+    pub url: String,
+    /// Between the functions and AWS.
+    pub wire: Wire,
+    emulator: Emulator,
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// # Panics
+/// When it fails, with what it said.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{command:?}:\n{out}\n{err}");
+    out
+}
+
+/// Builds the functions, and lays them out as `sam build` does; where.
+fn assemble() -> PathBuf {
+    let root = root();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(&root).args(["build", "--release", "--locked", "--bins"]);
+    for (_, package) in FUNCTIONS {
+        cargo.args(["-p", &format!("pollhook-{package}")]);
+    }
+    run(&mut cargo);
+    run(Command::new("tests/tools/assemble").current_dir(&root));
+    root.join(".aws-sam/build")
+}
+
+/// The template with a key of its own for each function, by which the wire knows who calls.
+fn named(template: &str) -> String {
+    let mut named = String::with_capacity(template.len());
+    let mut function = None;
+    for line in template.lines() {
+        named.push_str(line);
+        named.push('\n');
+        if let Some(id) = line.strip_prefix("  ").and_then(|line| line.strip_suffix(':'))
+            && !id.starts_with(' ')
+        {
+            function = FUNCTIONS.iter().map(|(function, _)| *function).find(|function| *function == id);
+        }
+        if let Some(function) = function.filter(|_| line == "        Variables:") {
+            named.push_str(&format!("          AWS_ACCESS_KEY_ID: {function}\n"));
+        }
+    }
+    named
+}
+
+/// The one stack of this process, deployed at the first call.
+///
+/// # Panics
+/// When it cannot be deployed.
+pub async fn stack() -> &'static Stack {
+    static DEPLOYED: OnceCell<Stack> = OnceCell::const_new();
+    DEPLOYED.get_or_init(deploy).await
+}
+
+async fn deploy() -> Stack {
+    let port = emulator::free_port();
+    let wire = Wire::to(([127, 0, 0, 1], port).into()).await;
+    let endpoint = format!("http://{}", wire.address);
+    let blocking = move || {
+        let emulator = Emulator::of_functions(port, &endpoint);
+        let build = assemble();
+        let template = std::fs::read_to_string(build.join("template.yaml")).expect("the assembled template");
+        let template = named(&template);
+        assert_eq!(template.matches("AWS_ACCESS_KEY_ID").count(), FUNCTIONS.len(), "a function without variables");
+        let path = build.join("scenarios.yaml");
+        std::fs::write(&path, template).expect("the scenarios' template");
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+        let aws = format!("http://{}", emulator.address);
+        let admin: String = Sha256::digest(ADMIN_KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+        let parameters = [
+            format!("Architecture={architecture}"),
+            format!("AdminKeySha256={admin}"),
+            "AllowCallbacksTo=127.0.0.0/8".into(),
+            "ProtectTable=false".into(),
+            format!("VisibilitySeconds={VISIBILITY_S}"),
+            format!("MaxReceiveCount={RECEIVES}"),
+        ];
+        let mut sam = Command::new("tests/tools/sam");
+        sam.current_dir(root()).envs(emulator::credentials()).env("AWS_ENDPOINT_URL", &aws);
+        sam.args(["deploy", "--stack-name", STACK, "--resolve-s3", "--no-confirm-changeset", "--no-progressbar"]);
+        sam.args(["--capabilities", "CAPABILITY_IAM", "--template-file"]).arg(path);
+        sam.arg("--parameter-overrides").args(parameters);
+        run(&mut sam);
+        let mut list = Command::new("tests/tools/sam");
+        list.current_dir(root()).envs(emulator::credentials()).env("AWS_ENDPOINT_URL", &aws);
+        let listed = run(list.args(["list", "stack-outputs", "--stack-name", STACK, "--output", "json"]));
+        let listed: Vec<Value> = serde_json::from_str(&listed).unwrap_or_else(|error| panic!("{error}: {listed}"));
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let outputs: BTreeMap<_, _> =
+            listed.iter().map(|output| (text(&output["OutputKey"]), text(&output["OutputValue"]))).collect();
+        (emulator, outputs)
+    };
+    let (emulator, outputs) = tokio::task::spawn_blocking(blocking).await.expect("a deployment");
+    scale(emulator.address).await;
+    let url = format!("http://{}/_aws/execute-api/{}/$default", emulator.address, outputs["HttpApiId"]);
+    Stack { outputs, url, wire, emulator }
+}
+
+impl Stack {
+    /// What the functions have logged so far.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        self.emulator.log()
+    }
+
+    /// Where the emulator listens.
+    #[must_use]
+    pub fn aws(&self) -> std::net::SocketAddr {
+        self.emulator.address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_function_gets_a_key_of_its_own() {
+        let template = "Globals:\n  Function:\n    Environment:\n      Variables:\n        A: a\nResources:\n  Poller:\n    Properties:\n      Environment:\n        Variables:\n          B: b\n  Table:\n    Type: T\n";
+        let named = named(template);
+        assert!(named.contains("        Variables:\n          AWS_ACCESS_KEY_ID: Poller\n          B: b"), "{named}");
+        assert_eq!(named.matches("AWS_ACCESS_KEY_ID").count(), 1);
+    }
+}

@@ -1,0 +1,44 @@
+//! `figures starts [--starts N] [--check]` and `figures costs [--check]`.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement: what fails here is to end it")]
+
+mod costs;
+mod deployed;
+mod prices;
+mod start;
+mod starts;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+/// The functions.
+const ROLES: [&str; 4] = ["webhook-receiver", "instances-api", "dispatcher", "poller"];
+
+/// Builds everything that is measured with the profile of a deployment, and says where it is.
+fn build() -> PathBuf {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--bins", "-p", "pollhook-figures", "--features", "pollhook-figures/figures"]);
+    for role in ROLES {
+        cargo.args(["-p", &format!("pollhook-{role}")]);
+    }
+    assert!(cargo.status().unwrap().success(), "it does not build");
+    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let check = arguments.iter().any(|argument| argument == "--check");
+    let number = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)?.parse().ok()
+    };
+    match arguments.first().map(String::as_str) {
+        Some("starts") => starts::run(&build(), number("--starts").unwrap_or(20), check).await,
+        Some("costs") => costs::run(&build(), check).await,
+        _ => {
+            println!("figures starts [--starts N] [--check]\nfigures costs [--check]");
+            ExitCode::FAILURE
+        }
+    }
+}
