@@ -44,10 +44,10 @@ pub fn connection(address: SocketAddr) -> Connection {
 
 /// A client of our own for a service.
 macro_rules! client {
-    ($sdk:ident) => {{
+    ($sdk:ident, $address:expr) => {{
         let config = $sdk::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(format!("http://{}", address().await))
+            .endpoint_url(format!("http://{}", $address))
             .region(Region::new(REGION))
             .credentials_provider(Credentials::new(KEY, KEY, None, None, "tests"))
             .build();
@@ -57,22 +57,34 @@ macro_rules! client {
 
 /// A client of our own for DynamoDB.
 pub async fn dynamodb() -> aws_sdk_dynamodb::Client {
-    client!(aws_sdk_dynamodb)
+    client!(aws_sdk_dynamodb, address().await)
 }
 
 /// A client of our own for SQS.
 pub async fn sqs() -> aws_sdk_sqs::Client {
-    client!(aws_sdk_sqs)
+    client!(aws_sdk_sqs, address().await)
 }
 
 /// A client of our own for EventBridge.
 pub async fn eventbridge() -> aws_sdk_eventbridge::Client {
-    client!(aws_sdk_eventbridge)
+    client!(aws_sdk_eventbridge, address().await)
 }
 
 /// A client of our own for KMS.
 pub async fn kms() -> aws_sdk_kms::Client {
-    client!(aws_sdk_kms)
+    client!(aws_sdk_kms, address().await)
+}
+
+/// A client of our own for SQS at `address`.
+#[must_use]
+pub fn sqs_at(address: SocketAddr) -> aws_sdk_sqs::Client {
+    client!(aws_sdk_sqs, address)
+}
+
+/// A client of our own for EventBridge at `address`.
+#[must_use]
+pub fn eventbridge_at(address: SocketAddr) -> aws_sdk_eventbridge::Client {
+    client!(aws_sdk_eventbridge, address)
 }
 
 fn unique(kind: &str) -> String {
