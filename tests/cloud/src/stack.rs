@@ -4,11 +4,13 @@
 //! *Flow:* the functions are built with the release profile and assembled as `sam build` would; the emulator runs them as
 //! processes of this computer. One stack for all scenarios of a test binary; each has an account of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
@@ -25,6 +27,9 @@ pub const FUNCTIONS: [(&str, &str); 4] = [
     ("Dispatcher", "dispatcher"),
     ("Poller", "poller"),
 ];
+
+/// What a former run wrote down is written over.
+static FIRST: AtomicBool = AtomicBool::new(true);
 
 const STACK: &str = "pollhook";
 
@@ -146,10 +151,60 @@ async fn deploy() -> Stack {
 }
 
 impl Stack {
-    /// What the functions have logged so far.
-    #[must_use]
-    pub fn logs(&self) -> String {
-        self.emulator.log()
+    /// The lines that the functions have logged so far.
+    ///
+    /// # Panics
+    /// When the emulator does not tell them.
+    pub async fn logs(&self) -> Vec<String> {
+        let groups = self.logs_call("DescribeLogGroups", &json!({})).await;
+        let mut lines = Vec::new();
+        for group in groups["logGroups"].as_array().into_iter().flatten() {
+            let events = self.logs_call("FilterLogEvents", &json!({ "logGroupName": group["logGroupName"] })).await;
+            let messages = events["events"].as_array().into_iter().flatten();
+            lines.extend(messages.filter_map(|event| event["message"].as_str().map(str::to_owned)));
+        }
+        lines
+    }
+
+    async fn logs_call(&self, operation: &str, body: &Value) -> Value {
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let request = http.post(format!("http://{}/", self.emulator.address));
+        let request = request.header("x-amz-target", format!("Logs_20140328.{operation}"));
+        let request = request.header("content-type", "application/x-amz-json-1.1");
+        let scope = format!("20261127/{}/logs/aws4_request", emulator::REGION);
+        let signed = format!("AWS4-HMAC-SHA256 Credential=tests/{scope}, SignedHeaders=host, Signature=0");
+        let answer = request.header("authorization", signed).body(body.to_string()).send().await.expect("an answer");
+        let text = answer.text().await.expect("a whole answer");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Adds what the functions called since the last time to `target/calls.json`, for the policies to be held against.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn write_down_calls(&self) {
+        static FILE: Mutex<()> = Mutex::new(());
+        let _turn = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = python::target().join("calls.json");
+        let queue = |url: &str| {
+            let name = self.outputs.iter().find(|(_, value)| *value == url).map(|(name, _)| name.trim_end_matches("Url"));
+            name.unwrap_or_else(|| panic!("a queue that is not the template's: {url}")).to_owned()
+        };
+        let mut all: BTreeMap<String, BTreeSet<String>> = match std::fs::read_to_string(&path) {
+            Ok(text) if !FIRST.swap(false, Ordering::SeqCst) => serde_json::from_str::<BTreeMap<String, Vec<Value>>>(&text)
+                .expect("the file's own form")
+                .into_iter()
+                .map(|(function, calls)| (function, calls.iter().map(Value::to_string).collect()))
+                .collect(),
+            _ => BTreeMap::new(),
+        };
+        for call in self.wire.take() {
+            all.entry(call.caller.clone()).or_default().extend(call.granted(queue).iter().map(Value::to_string));
+        }
+        let lines = |calls: &BTreeSet<String>| calls.iter().map(|call| format!("    {call}")).collect::<Vec<_>>().join(",\n");
+        let functions: Vec<String> =
+            all.iter().map(|(function, calls)| format!("  \"{function}\": [\n{}\n  ]", lines(calls))).collect();
+        std::fs::write(path, format!("{{\n{}\n}}\n", functions.join(",\n"))).expect("the file of calls");
     }
 
     /// Where the emulator listens.

@@ -1,0 +1,172 @@
+//! Pollhook as the template deploys it: what every deployment does, and what only this one can get wrong.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use aws::{AwsPlatform, Places};
+use aws_sdk_eventbridge::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_eventbridge::types::Target;
+use aws_sdk_sqs::types::QueueAttributeName;
+use deployment::{Client, Deployment, Sink, contact, until};
+use platform::{Platform as _, Queue as _};
+use pollhook_cloud_tests::stack::{self, ADMIN_KEY, Stack};
+use pollhook_cloud_tests::{cloud, emulator};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Longer than from one tick of the schedule to the next, which comes up to ten seconds late.
+const TICK: Duration = Duration::from_secs(120);
+
+/// An account of the one deployment.
+struct Account {
+    stack: &'static Stack,
+    client: Client,
+}
+
+async fn account() -> Account {
+    let stack = stack::stack().await;
+    let admin = Client::new(&stack.url, &format!("Bearer {ADMIN_KEY}"));
+    let (status, body) =
+        admin.call(Method::POST, "/elements/api-v2/accounts", Some(&json!({ "operator": true }))).await;
+    assert_eq!(status, 200, "{body}");
+    let made: Value = serde_json::from_str(&body).unwrap();
+    let public_url = stack.outputs["WebhookUrl"].trim_end_matches("/elements/api-v2/events/");
+    let client = Client::new(&stack.url, made["authorization"].as_str().unwrap()).known_as(public_url);
+    Account { stack, client }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.stack.write_down_calls();
+    }
+}
+
+async fn platform(stack: &Stack) -> AwsPlatform {
+    let places = Places {
+        table: stack.outputs["TableName"].clone(),
+        batches_url: Some(stack.outputs["BatchesUrl"].clone()),
+        polls_url: Some(stack.outputs["PollsUrl"].clone()),
+        key: Some(stack.outputs["KeyArn"].clone()),
+    };
+    AwsPlatform::new(&cloud::connection(stack.aws()).await, places)
+}
+
+/// How many messages wait in a queue, or are worked on.
+async fn held(stack: &Stack, queue: &str) -> u32 {
+    let (visible, hidden) =
+        (QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible);
+    let request = cloud::sqs_at(stack.aws()).get_queue_attributes().queue_url(&stack.outputs[queue]);
+    let answer = request.attribute_names(visible.clone()).attribute_names(hidden.clone()).send().await.unwrap();
+    let attributes = answer.attributes.unwrap();
+    attributes[&visible].parse::<u32>().unwrap() + attributes[&hidden].parse::<u32>().unwrap()
+}
+
+impl Deployment for Account {
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    async fn waits_pass(&mut self) {
+        let platform = platform(self.stack).await;
+        deployment::waits_are_over(&platform).await;
+        let began = Instant::now();
+        while deployment::waits_due(&platform).await > 0 {
+            assert!(began.elapsed() < TICK, "the schedule does not come");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn logged(&self, what: &str) -> Option<String> {
+        let logs = self.stack.logs().await;
+        logs.into_iter().find(|line| line.contains(what) && line.contains("signal"))
+    }
+}
+
+deployment::deployment_scenarios!(account);
+
+/// It is set aside with its reason in the log, and its neighbours are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_nobody_can_read_is_among_the_dead_letters() {
+    let account = account().await;
+    let stack = account.stack;
+    let poison = platform::Outgoing { body: "poison".into(), delay: Duration::ZERO, group: "g".into() };
+    platform(stack).await.batches().send(vec![poison]).await.unwrap();
+    let sink = Sink::new().await;
+    let portal = deployment::scenarios::fresh();
+    account.client.hubspot(portal, &sink.url).await;
+    assert_eq!(account.client.hubspot_sends(&contact(portal, [1])).await, Some(200));
+    sink.takes(1).await;
+    let dead = until("a dead letter", async || {
+        let sqs = cloud::sqs_at(stack.aws());
+        let received = sqs.receive_message().queue_url(&stack.outputs["BatchesDeadUrl"]).send().await.unwrap();
+        received.messages.and_then(|messages| messages.into_iter().next())
+    })
+    .await;
+    assert_eq!(dead.body.as_deref(), Some("poison"));
+}
+
+/// A rule sees each change by itself, whatever the callback does.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_of_an_instance_with_flows_is_an_entry_that_a_rule_can_match() {
+    let account = account().await;
+    let stack = account.stack;
+    let sqs = cloud::sqs_at(stack.aws());
+    let queue = sqs.create_queue().queue_name("flows").send().await.unwrap().queue_url.unwrap();
+    let arn = sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueAttributeName::QueueArn);
+    let arn = arn.send().await.unwrap().attributes.unwrap().remove(&QueueAttributeName::QueueArn).unwrap();
+    let config = aws_sdk_eventbridge::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(format!("http://{}", stack.aws()))
+        .region(Region::new(emulator::REGION))
+        .credentials_provider(Credentials::new("tests", "tests", None, None, "tests"))
+        .build();
+    let bus = aws_sdk_eventbridge::Client::from_conf(config);
+    let name = &stack.outputs["BusName"];
+
+    let portal = deployment::scenarios::fresh().to_string();
+    // Nobody listens there: flows do not wait for the callback.
+    let settings = [
+        ("event.vendor.account", portal.as_str()),
+        ("event.notification.callback.url", "http://127.0.0.1:9/"),
+        ("event.flow.enabled", "true"),
+    ];
+    let instance = account.client.provision("Acme", "hubspot", &settings).await;
+    let pattern = json!({ "source": ["pollhook"], "detail": { "instanceId": [instance.number()] } }).to_string();
+    bus.put_rule().name("flows").event_bus_name(name).event_pattern(pattern).send().await.unwrap();
+    let target = Target::builder().id("queue").arn(arn).build().unwrap();
+    bus.put_targets().rule("flows").event_bus_name(name).targets(target).send().await.unwrap();
+
+    let webhook = contact(portal.parse().unwrap(), [11, 12, 13]);
+    assert_eq!(account.client.hubspot_sends(&webhook).await, Some(200));
+    let objects = std::cell::RefCell::new(Vec::new());
+    until("three entries", async || {
+        let received = sqs.receive_message().queue_url(&queue).max_number_of_messages(10).send().await.unwrap();
+        for message in received.messages.unwrap_or_default() {
+            let entry: Value = serde_json::from_str(message.body.as_deref().unwrap()).unwrap();
+            assert_eq!((&entry["source"], &entry["detail"]["type"]), (&json!("pollhook"), &json!("event")));
+            objects.borrow_mut().push(entry["detail"]["event"]["objectId"].as_str().unwrap().to_owned());
+            let delete = sqs.delete_message().queue_url(&queue).receipt_handle(message.receipt_handle.unwrap());
+            delete.send().await.unwrap();
+        }
+        (objects.borrow().len() >= 3).then_some(())
+    })
+    .await;
+    objects.borrow_mut().sort();
+    assert_eq!(*objects.borrow(), ["11", "12", "13"]);
+    let history = account.client.history(instance).await;
+    assert_eq!(history.len(), 1);
+}
+
+/// What is done with is gone from the queues; nothing of the scenarios fails for a reason of our own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_job_is_taken_from_its_queue() {
+    let account = account().await;
+    let stack = account.stack;
+    let provider = format!("dbid:{}", deployment::scenarios::fresh());
+    account.client.provision("Acme", "dropbox", &[("event.vendor.account", provider.as_str()), ("event.notification.enabled", "true")]).await;
+    let body = json!({ "list_folder": { "accounts": [provider] }, "delta": { "users": [1] } }).to_string();
+    assert_eq!(account.client.sends("dropbox", None, "", &body).await, Some(200));
+    until("an empty queue", async || (held(stack, "PollsUrl").await == 0).then_some(())).await;
+    assert_eq!(held(stack, "PollsDeadUrl").await, 0);
+}
