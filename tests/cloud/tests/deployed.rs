@@ -5,13 +5,12 @@
 use std::time::{Duration, Instant};
 
 use aws::{AwsPlatform, Places};
-use aws_sdk_eventbridge::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::QueueAttributeName;
 use deployment::{Client, Deployment, Sink, contact, until};
 use platform::{Platform as _, Queue as _};
 use pollhook_cloud_tests::stack::{self, ADMIN_KEY, Stack};
-use pollhook_cloud_tests::{cloud, emulator};
+use pollhook_cloud_tests::cloud;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -42,14 +41,14 @@ impl Drop for Account {
     }
 }
 
-async fn platform(stack: &Stack) -> AwsPlatform {
+fn platform(stack: &Stack) -> AwsPlatform {
     let places = Places {
         table: stack.outputs["TableName"].clone(),
         batches_url: Some(stack.outputs["BatchesUrl"].clone()),
         polls_url: Some(stack.outputs["PollsUrl"].clone()),
         key: Some(stack.outputs["KeyArn"].clone()),
     };
-    AwsPlatform::new(&cloud::connection(stack.aws()).await, places)
+    AwsPlatform::new(&cloud::connection(stack.aws()), places)
 }
 
 /// How many messages wait in a queue, or are worked on.
@@ -68,7 +67,7 @@ impl Deployment for Account {
     }
 
     async fn waits_pass(&mut self) {
-        let platform = platform(self.stack).await;
+        let platform = platform(self.stack);
         deployment::waits_are_over(&platform).await;
         let began = Instant::now();
         while deployment::waits_due(&platform).await > 0 {
@@ -91,7 +90,7 @@ async fn a_message_that_nobody_can_read_is_among_the_dead_letters() {
     let account = account().await;
     let stack = account.stack;
     let poison = platform::Outgoing { body: "poison".into(), delay: Duration::ZERO, group: "g".into() };
-    platform(stack).await.batches().send(vec![poison]).await.unwrap();
+    platform(stack).batches().send(vec![poison]).await.unwrap();
     let sink = Sink::new().await;
     let portal = deployment::scenarios::fresh();
     account.client.hubspot(portal, &sink.url).await;
@@ -115,13 +114,7 @@ async fn each_event_of_an_instance_with_flows_is_an_entry_that_a_rule_can_match(
     let queue = sqs.create_queue().queue_name("flows").send().await.unwrap().queue_url.unwrap();
     let arn = sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueAttributeName::QueueArn);
     let arn = arn.send().await.unwrap().attributes.unwrap().remove(&QueueAttributeName::QueueArn).unwrap();
-    let config = aws_sdk_eventbridge::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(format!("http://{}", stack.aws()))
-        .region(Region::new(emulator::REGION))
-        .credentials_provider(Credentials::new("tests", "tests", None, None, "tests"))
-        .build();
-    let bus = aws_sdk_eventbridge::Client::from_conf(config);
+    let bus = cloud::eventbridge_at(stack.aws());
     let name = &stack.outputs["BusName"];
 
     let portal = deployment::scenarios::fresh().to_string();

@@ -4,20 +4,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_kms::types::DataKeySpec;
 use axum::Router;
 use axum::routing::post;
 use cloud_tests::cloud;
+use cloud_tests::emulator::{KEY, REGION};
 use lambda::testing::{Answer, RuntimeApi};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::start::Case;
 
-const REGION: &str = "eu-central-1";
-/// The emulator takes any.
-const KEYS: &str = "emulated";
 const PORTAL: u32 = 62515;
 const SECRET: &str = "hubspot-app-secret";
 const ADMIN: &str = "admin-key";
@@ -107,30 +104,23 @@ impl Deployed {
     /// Made with our own functions of `folder`, which find AWS at `aws`.
     pub(crate) async fn new(folder: &Path, aws: SocketAddr) -> Self {
         let endpoint = format!("http://{aws}");
-        let kms = aws_sdk_kms::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&endpoint)
-            .region(Region::new(REGION))
-            .credentials_provider(Credentials::new(KEYS, KEYS, None, None, "figures"))
-            .build();
-        let kms = aws_sdk_kms::Client::from_conf(kms);
-        let key = kms.create_key().send().await.unwrap().key_metadata.unwrap().key_id;
-        let wrapped = kms.generate_data_key().key_id(&key).key_spec(DataKeySpec::Aes256).send().await.unwrap();
+        let (kms, key) = (cloud::kms().await, cloud::key_id().await);
+        let wrapped = kms.generate_data_key().key_id(key).key_spec(DataKeySpec::Aes256).send().await.unwrap();
         let wrapped = hex(wrapped.ciphertext_blob.unwrap().as_ref());
         let callback = callback().await;
         let (batches, polls, dead) = (cloud::queue_url().await, cloud::queue_url().await, cloud::queue_url().await);
         let environment: Vec<(String, String)> = [
             ("AWS_ENDPOINT_URL", endpoint.as_str()),
             ("AWS_REGION", REGION),
-            ("AWS_ACCESS_KEY_ID", KEYS),
-            ("AWS_SECRET_ACCESS_KEY", KEYS),
+            ("AWS_ACCESS_KEY_ID", KEY),
+            ("AWS_SECRET_ACCESS_KEY", KEY),
             ("AWS_EC2_METADATA_DISABLED", "true"),
             ("POLLHOOK_TABLE", cloud::table_name().await),
             ("POLLHOOK_BATCHES_URL", &batches),
             ("POLLHOOK_POLLS_URL", &polls),
             ("POLLHOOK_BATCHES_DEAD_URL", &dead),
             ("POLLHOOK_POLLS_DEAD_URL", &dead),
-            ("POLLHOOK_KEY", &key),
+            ("POLLHOOK_KEY", key),
             ("POLLHOOK_BUS", "default"),
             ("POLLHOOK_PUBLIC_URL", "https://pollhook.example"),
             ("POLLHOOK_ALLOW_CALLBACKS_TO", "127.0.0.0/8"),
