@@ -1,4 +1,4 @@
-//! Pauses between the rounds of a batch of which DynamoDB left a part undone.
+//! Pauses between the rounds of a batch of which DynamoDB or EventBridge left a part undone.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use platform::{QueueError, TableError};
+use platform::{BusError, QueueError, TableError};
 
 use crate::attempts::Doubt;
 
@@ -53,13 +53,17 @@ pub(crate) fn class(code: Option<&str>) -> Class {
         | "InvalidAttributeName"
         | "BatchRequestTooLong"
         | "TooManyEntriesInBatchRequest"
-        | "EmptyBatchRequest" => Class::Invalid,
+        | "EmptyBatchRequest"
+        | "InvalidArgument"
+        | "MalformedDetail"
+        | "NotAuthorizedForSourceException"
+        | "NotAuthorizedForDetailTypeException" => Class::Invalid,
         _ => Class::Unavailable,
     }
 }
 
 /// Code and message of an answer, or the chain of causes where none came.
-fn text<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> String {
+pub(crate) fn text<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> String {
     if let Some(code) = error.code() {
         return match error.message() {
             Some(message) => format!("{code}: {message}"),
@@ -103,6 +107,20 @@ pub(crate) fn entry(code: Option<&str>, text: impl FnOnce() -> String) -> QueueE
         Class::Throttled => QueueError::Throttled,
         Class::Invalid => QueueError::Invalid(text()),
         Class::Conflict | Class::Unavailable => QueueError::Unavailable(text()),
+    }
+}
+
+/// The end of a publish.
+pub(crate) fn of_bus<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> BusError {
+    of_entry(error.code(), || text(error))
+}
+
+/// The end of one entry of a publish, or of all.
+pub(crate) fn of_entry(code: Option<&str>, text: impl FnOnce() -> String) -> BusError {
+    match class(code) {
+        Class::Throttled => BusError::Throttled,
+        Class::Invalid => BusError::Invalid(text()),
+        Class::Conflict | Class::Unavailable => BusError::Unavailable(text()),
     }
 }
 

@@ -1,10 +1,12 @@
-//! The platform on AWS: [`DynamoTable`] on DynamoDB, [`SqsQueue`] on SQS.
+//! The platform on AWS: [`DynamoTable`] on DynamoDB, [`SqsQueue`] on SQS, [`KmsVault`] on KMS, bundled as
+//! [`AwsPlatform`]; and [`EventBus`] on EventBridge.
 //!
 //! *Promises:* what the ports promise. No type of the AWS SDK crosses out of this crate, and a role that knows only the
 //! ports cannot tell it from the platform in one file.
 //!
-//! *Flow:* [`connect`] finds region and credentials once per process; table and queues share what it returns. A request
-//! is checked against [`platform::limits`], tried up to three times, and its end is put into the words of the port.
+//! *Flow:* [`connect_from_environment`] reads region and credentials once per process and sends nothing; table, queues,
+//! vault and bus share what it returns. A request is checked against [`platform::limits`], tried up to three times, and
+//! its end is put into the words of the port.
 //!
 //! *Failure modes:* each attempt of a write is watched, whether it left this computer without a definite answer. If one
 //! did, only a definite proof of what happened (one's own version standing there) ends the call with anything else than
@@ -17,11 +19,17 @@
 
 mod attempts;
 mod backoff;
+mod bundle;
 mod connection;
 mod dynamo;
+mod eventbridge;
 mod failures;
+mod kms;
 mod sqs;
 
-pub use connection::{Connection, Keys, Options, connect};
+pub use bundle::{AwsPlatform, Places};
+pub use connection::{Connection, Keys, Options, connect, connect_from_environment};
 pub use dynamo::{DynamoTable, PARTITION_ATTRIBUTE, SORT_ATTRIBUTE, TTL_ATTRIBUTE};
+pub use eventbridge::EventBus;
+pub use kms::KmsVault;
 pub use sqs::SqsQueue;

@@ -35,19 +35,28 @@ const UNKNOWN_RECEIPT: &str = "ReceiptHandleIsInvalid";
 #[derive(Clone)]
 pub struct SqsQueue {
     client: Client,
-    url: String,
+    /// `None` in a function that has no such queue.
+    url: Option<String>,
 }
 
 impl std::fmt::Debug for SqsQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SqsQueue({})", self.url)
+        write!(f, "SqsQueue({})", self.url.as_deref().unwrap_or("none"))
     }
 }
 
 impl SqsQueue {
     /// The standard queue at `url`.
     pub fn new(connection: &Connection, url: impl Into<String>) -> Self {
-        Self { client: Client::new(connection.config()), url: url.into() }
+        Self::of(client(connection), Some(url.into()))
+    }
+
+    pub(crate) fn of(client: Client, url: Option<String>) -> Self {
+        Self { client, url }
+    }
+
+    fn url(&self) -> Result<&str, QueueError> {
+        self.url.as_deref().ok_or_else(|| QueueError::Unavailable("no such queue is configured".into()))
     }
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), QueueError> {
@@ -56,11 +65,15 @@ impl SqsQueue {
             let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(&receipt.0);
             entries.push(entry.build().map_err(invalid)?);
         }
-        let request = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let request = self.client.delete_message_batch().queue_url(self.url()?).set_entries(Some(entries));
         let answer = request.send().await.map_err(|error| failures::of_queue(&error))?;
         let failed = answer.failed().iter().find(|entry| !entry.code().ends_with(UNKNOWN_RECEIPT));
         failed.map_or(Ok(()), |entry| Err(reason(entry)))
     }
+}
+
+pub(crate) fn client(connection: &Connection) -> Client {
+    Client::new(connection.config())
 }
 
 fn invalid(error: impl std::fmt::Display) -> QueueError {
@@ -115,7 +128,8 @@ impl Queue for SqsQueue {
         limits::check_send(&messages).map_err(none_taken)?;
         let entries = messages.into_iter().enumerate().map(|(index, message)| entry(index, message));
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(none_taken)?;
-        let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let url = self.url().map_err(none_taken)?;
+        let request = self.client.send_message_batch().queue_url(url).set_entries(Some(entries));
         let answer = request.send().await.map_err(|error| none_taken(failures::of_queue(&error)))?;
         let taken = answer.successful().iter().map(|entry| entry.id().to_owned()).collect();
         not_taken(count, &taken, answer.failed())
@@ -132,7 +146,7 @@ impl Queue for SqsQueue {
         let request = self
             .client
             .receive_message()
-            .queue_url(&self.url)
+            .queue_url(self.url()?)
             .max_number_of_messages(i32::try_from(max).map_err(invalid)?)
             .wait_time_seconds(i32::try_from(wait_s).map_err(invalid)?)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);

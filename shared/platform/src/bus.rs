@@ -12,13 +12,14 @@ use events::Timestamp;
 /// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html>).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Who tells: rules match on it.
+    /// Who tells: rules match on it. Not empty, and not `aws.…`.
     pub source: String,
-    /// What kind of thing happened: rules match on it, too.
+    /// What kind of thing happened: rules match on it, too. 1 to
+    /// [`limits::DETAIL_TYPE_CHARACTERS`](crate::limits::DETAIL_TYPE_CHARACTERS).
     pub detail_type: String,
     /// The event: a JSON object.
     pub detail: String,
-    /// When it happened.
+    /// When it happened, to the second.
     pub time: Timestamp,
 }
 

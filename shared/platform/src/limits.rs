@@ -7,6 +7,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use crate::{Act, BusError, Entry, Key, Outgoing, Query, QueueError, TableError, Write};
 
 /// Largest item in bytes, keys and attribute names included (DynamoDB: 400 KB).
@@ -29,6 +31,11 @@ pub const MAX_DELAY: Duration = Duration::from_secs(900);
 pub const PUBLISH_ENTRIES: usize = 10;
 /// Most bytes in a publish, as [`entry_bytes`] counts them.
 pub const PUBLISH_BYTES: usize = 1024 * 1024;
+/// Longest detail type, in characters
+/// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html>).
+pub const DETAIL_TYPE_CHARACTERS: usize = 128;
+/// How the sources begin that AWS keeps for itself (same source).
+const RESERVED_SOURCES: &str = "aws.";
 /// Longest group name.
 pub const GROUP_BYTES: usize = 128;
 
@@ -43,6 +50,26 @@ pub fn entry_bytes(entry: &Entry) -> usize {
     14 + entry.source.len() + entry.detail_type.len() + entry.detail.len()
 }
 
+/// EventBridge would tell of each of these for the entry alone, after it took the others.
+fn check_entry(entry: &Entry) -> Result<(), BusError> {
+    let Entry { source, detail_type, detail, time: _ } = entry;
+    if source.is_empty() || detail_type.is_empty() {
+        return Err(BusError::Invalid("an entry without source or detail type".into()));
+    }
+    if source.starts_with(RESERVED_SOURCES) {
+        return Err(BusError::Invalid(format!("the source {source:?}; AWS keeps those that begin so for itself")));
+    }
+    let characters = detail_type.chars().count();
+    if characters > DETAIL_TYPE_CHARACTERS {
+        return Err(BusError::Invalid(format!(
+            "a detail type of {characters} characters; at most {DETAIL_TYPE_CHARACTERS}"
+        )));
+    }
+    // Only reads over it: no tree is made, so depth costs nothing.
+    let object = serde_json::from_str::<&RawValue>(detail).is_ok_and(|json| json.get().starts_with('{'));
+    if object { Ok(()) } else { Err(BusError::Invalid("a detail that is no JSON object".into())) }
+}
+
 /// Whether a bus takes these entries in one publish.
 ///
 /// # Errors
@@ -51,9 +78,7 @@ pub fn check_publish(entries: &[Entry]) -> Result<(), BusError> {
     if !(1..=PUBLISH_ENTRIES).contains(&entries.len()) {
         return Err(BusError::Invalid(format!("{} entries in a publish; 1 to {PUBLISH_ENTRIES}", entries.len())));
     }
-    if entries.iter().any(|entry| entry.source.is_empty() || entry.detail_type.is_empty()) {
-        return Err(BusError::Invalid("an entry without source or detail type".into()));
-    }
+    entries.iter().try_for_each(check_entry)?;
     let bytes: usize = entries.iter().map(entry_bytes).sum();
     if bytes > PUBLISH_BYTES {
         return Err(BusError::Invalid(format!("a publish of {bytes} bytes; at most {PUBLISH_BYTES}")));

@@ -11,17 +11,25 @@ use std::time::{Duration, Instant};
 
 use python::Environment;
 
-const PACKAGE: &str = "ministack==1.5.33";
+/// Which emulator. A run has one; [`VARIABLE`] chooses another than the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The one that every scenario must pass.
+    Ministack,
+    /// A second opinion, by other people. `tests/moto.rs` has what it gets wrong.
+    Moto,
+}
+
+/// The environment variable that names the emulator; `ministack` where it is absent.
+pub const VARIABLE: &str = "POLLHOOK_EMULATOR";
+
 /// How long the emulator may take to answer. It takes two seconds; a busy computer may take longer.
 const START: Duration = Duration::from_secs(90);
 /// Another process may take a free port between our finding it and the emulator's binding it.
 const STARTS: usize = 3;
 
-/// Runs the emulator until the input closes, which the operating system does when the tests' process ends, in whatever way.
-///
-/// It counts a transaction's size by the request's text, in which binary values are a third longer; DynamoDB counts the
-/// items (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
-const PROGRAM: &str = r#"
+/// Ends with the tests' process, however that ends: the operating system closes the input then.
+const END_WITH_PARENT: &str = r"
 import os, signal, sys, threading, time
 
 def end_with_parent():
@@ -31,7 +39,11 @@ def end_with_parent():
     os._exit(0)
 
 threading.Thread(target=end_with_parent, daemon=True).start()
+";
 
+/// It counts a transaction's size by the request's text, in which binary values are a third longer; DynamoDB counts the
+/// items (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
+const MINISTACK: &str = r#"
 import ministack.services.dynamodb as dynamodb
 assert dynamodb._DDB_TXN_MAX_BYTES == 4 * 1024 * 1024
 dynamodb._DDB_TXN_MAX_BYTES = 6 * 1024 * 1024
@@ -41,12 +53,65 @@ from ministack.app import main
 main()
 "#;
 
+const MOTO: &str = r#"
+from moto.server import main
+main(["-H", os.environ["BIND_HOST"], "-p", os.environ["GATEWAY_PORT"]])
+"#;
+
+impl Kind {
+    /// # Panics
+    /// When [`VARIABLE`] names none.
+    #[must_use]
+    pub fn chosen() -> Self {
+        match std::env::var(VARIABLE).as_deref() {
+            Err(_) | Ok("" | "ministack") => Self::Ministack,
+            Ok("moto") => Self::Moto,
+            Ok(other) => panic!("{VARIABLE} is {other:?}; ministack and moto are known"),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ministack => "ministack",
+            Self::Moto => "moto",
+        }
+    }
+
+    /// Pinned: what the scenarios say of it was true of this version.
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Ministack => "ministack==1.5.33",
+            Self::Moto => "moto[server]==5.2.5",
+        }
+    }
+
+    fn environment(self) -> Environment {
+        python::environment(&format!("emulator-{}", self.name()), &[self.package()])
+    }
+
+    fn program(self) -> String {
+        let main = match self {
+            Self::Ministack => MINISTACK,
+            Self::Moto => MOTO,
+        };
+        format!("{END_WITH_PARENT}{main}")
+    }
+
+    /// What answers 200 once it runs.
+    const fn health(self) -> &'static str {
+        match self {
+            Self::Ministack => "/_ministack/health",
+            Self::Moto => "/moto-api/data.json",
+        }
+    }
+}
+
 /// An emulator that runs.
 #[derive(Debug)]
 pub struct Emulator {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Holds the input open; see [`PROGRAM`].
+    /// Holds the input open; see [`END_WITH_PARENT`].
     _child: Child,
 }
 
@@ -57,9 +122,10 @@ pub struct Emulator {
 pub fn emulator() -> &'static Emulator {
     static EMULATOR: OnceLock<Emulator> = OnceLock::new();
     EMULATOR.get_or_init(|| {
-        let Environment { folder, python } = python::environment("emulator-venv", &[PACKAGE]);
+        let kind = Kind::chosen();
+        let Environment { folder, python } = kind.environment();
         for _ in 0..STARTS {
-            if let Some(emulator) = start(&python, &folder) {
+            if let Some(emulator) = start(kind, &python, &folder) {
                 return emulator;
             }
         }
@@ -73,7 +139,7 @@ fn free_port() -> u16 {
 }
 
 /// `None` when it ended instead of answering.
-fn start(python: &Path, folder: &Path) -> Option<Emulator> {
+fn start(kind: Kind, python: &Path, folder: &Path) -> Option<Emulator> {
     let port = free_port();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     // One of each per test binary, written over by its next run.
@@ -83,7 +149,7 @@ fn start(python: &Path, folder: &Path) -> Option<Emulator> {
     fs::create_dir_all(&temporary).expect("a temporary folder for the emulator");
     let log = File::create(folder.join(format!("log-{binary}.txt"))).expect("a log file for the emulator");
     let mut child = Command::new(python)
-        .args(["-c", PROGRAM])
+        .args(["-c", &kind.program()])
         .env("BIND_HOST", "127.0.0.1")
         .env("GATEWAY_PORT", port.to_string())
         .env("AWS_ENDPOINT_URL", format!("http://{address}"))
@@ -101,7 +167,7 @@ fn start(python: &Path, folder: &Path) -> Option<Emulator> {
         if child.try_wait().expect("the emulator's state").is_some() {
             return None;
         }
-        if healthy(address) {
+        if healthy(kind, address) {
             return Some(Emulator { address, _child: child });
         }
         thread::sleep(Duration::from_millis(50));
@@ -112,11 +178,12 @@ fn start(python: &Path, folder: &Path) -> Option<Emulator> {
     None
 }
 
-fn healthy(address: SocketAddr) -> bool {
+fn healthy(kind: Kind, address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /_ministack/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let path = kind.health();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

@@ -18,4 +18,8 @@ pub mod cloud;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 #[cfg(feature = "emulator")]
+mod entries;
+#[cfg(feature = "emulator")]
 pub mod network;
+#[cfg(feature = "emulator")]
+pub mod target;

@@ -3,15 +3,19 @@
 //! Each request takes the next fault that was asked for, if any. A connection carries one request: "the next request" is
 //! then the same for the test and for the wire.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use platform::BusError;
 use platform::conformance::Faults;
+use platform::conformance::bus_faults::EntryFaults;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use crate::entries::{Doomed, Part};
 
 /// What happens to a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +33,8 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct State {
     faults: VecDeque<Fault>,
+    faults_at: BTreeMap<usize, Fault>,
+    doomed: Doomed,
     requests: Vec<String>,
 }
 
@@ -76,6 +82,18 @@ impl Network {
         lock(&self.state).faults.push_back(fault);
     }
 
+    /// The request `index` (counted from 0) gets this one.
+    pub fn fault_at(&self, index: usize, fault: Fault) {
+        lock(&self.state).faults_at.insert(index, fault);
+    }
+
+    /// No further request gets a fault that was asked for before.
+    pub fn forget_faults(&self) {
+        let mut state = lock(&self.state);
+        state.faults.clear();
+        state.faults_at.clear();
+    }
+
     /// The requests that came so far, head and body.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
@@ -93,18 +111,35 @@ impl Faults for Network {
     }
 }
 
+impl EntryFaults for Network {
+    fn fail_entries(&self, detail_type: &str, error: &BusError) {
+        lock(&self.state).doomed.add(detail_type, error);
+    }
+
+    fn heal(&self) {
+        lock(&self.state).doomed.clear();
+    }
+}
+
 /// One request and its answer. Returning closes the connection.
 async fn serve(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>) -> io::Result<()> {
     let Some(request) = message(&mut client).await? else { return Ok(()) };
-    let fault = {
+    let (fault, part) = {
         let mut state = lock(state);
         state.requests.push(String::from_utf8_lossy(&request).into_owned());
-        state.faults.pop_front()
+        let length = head_length(&request).unwrap_or(request.len());
+        let part = state.doomed.part(&String::from_utf8_lossy(&request[..length]), &request[length..]);
+        let index = state.requests.len() - 1;
+        let fault = state.faults_at.remove(&index).or_else(|| state.faults.pop_front());
+        (fault, part)
     };
     let answer = match &fault {
         Some(Fault::Refuse) => return Ok(()),
         Some(Fault::Answer(status, body)) => made(*status, body),
-        Some(Fault::LoseAnswer | Fault::HoldAnswer) | None => forward(upstream, &request).await?,
+        Some(Fault::LoseAnswer | Fault::HoldAnswer) | None => match part {
+            Some(part) => in_part(upstream, &request, &part).await?,
+            None => forward(upstream, &request).await?,
+        },
     };
     match fault {
         Some(Fault::LoseAnswer) => Ok(()),
@@ -125,6 +160,14 @@ async fn forward(upstream: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
+/// What is left of a request goes on; the rest fails.
+async fn in_part(upstream: SocketAddr, request: &[u8], part: &Part) -> io::Result<Vec<u8>> {
+    let Some(body) = &part.body else { return Ok(made(200, &part.answer(None))) };
+    let answer = forward(upstream, &with_body(request, body)).await?;
+    let length = head_length(&answer).unwrap_or(answer.len());
+    Ok(made(200, &part.answer(Some(&answer[length..]))))
+}
+
 fn made(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
@@ -142,14 +185,24 @@ fn head_length(message: &[u8]) -> Option<usize> {
 /// The same message, the last one of its connection.
 fn closing(message: &[u8]) -> Vec<u8> {
     let Some(length) = head_length(message) else { return message.to_vec() };
-    let (head, body) = message.split_at(length);
-    let head = String::from_utf8_lossy(head);
-    let mut lines: Vec<&str> = head.lines().filter(|line| !line.is_empty() && !named(line, "connection")).collect();
-    lines.push("connection: close");
-    let mut closing = lines.join("\r\n").into_bytes();
-    closing.extend_from_slice(END_OF_HEAD);
-    closing.extend_from_slice(body);
-    closing
+    with(message, "connection", "close", &message[length..])
+}
+
+/// The same message about something else.
+fn with_body(message: &[u8], body: &[u8]) -> Vec<u8> {
+    with(message, "content-length", &body.len().to_string(), body)
+}
+
+/// The message with another body and this header.
+fn with(message: &[u8], name: &str, value: &str, body: &[u8]) -> Vec<u8> {
+    let head = String::from_utf8_lossy(&message[..head_length(message).unwrap_or(message.len())]);
+    let header = format!("{name}: {value}");
+    let mut lines: Vec<&str> = head.lines().filter(|line| !line.is_empty() && !named(line, name)).collect();
+    lines.push(&header);
+    let mut message = lines.join("\r\n").into_bytes();
+    message.extend_from_slice(END_OF_HEAD);
+    message.extend_from_slice(body);
+    message
 }
 
 fn named(line: &str, name: &str) -> bool {

@@ -30,7 +30,7 @@ async fn faulty_queue() -> FaultyQueueUnderTest<SqsQueue, Network> {
 
 /// Two queues with a URL each, over one connection.
 async fn queues() -> QueuesUnderTest<SqsQueue, RealTime> {
-    let connection = cloud::connection(cloud::address().await).await;
+    let connection = cloud::connection(cloud::address().await);
     let batches = Arc::new(SqsQueue::new(&connection, cloud::queue_url().await));
     let polls = Arc::new(SqsQueue::new(&connection, cloud::queue_url().await));
     let visibility_timeout = cloud::VISIBILITY_TIMEOUT;

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! The tests' package needs tokio with its macros. A table may be shared by the scenarios and by earlier runs: each keeps to
-//! a partition prefix of its own. A queue must be fresh for each scenario. Where time must pass, the scenarios ask
+//! a partition prefix of its own. A queue or a bus must be fresh for each scenario. Where time must pass, the scenarios ask
 //! [`Time`] for a few seconds at most, and for one visibility timeout or two.
 //!
 //! | macro | set-up gives | suite |
@@ -32,7 +32,11 @@
 //! | [`queue_fault_conformance!`](crate::queue_fault_conformance) | [`FaultyQueueUnderTest`] | [`queue_faults`] |
 //! | [`queues_conformance!`](crate::queues_conformance) | [`QueuesUnderTest`] | [`queues`] |
 //! | [`vault_conformance!`](crate::vault_conformance) | [`VaultUnderTest`] | [`vault`] |
+//! | [`bus_conformance!`](crate::bus_conformance) | [`BusUnderTest`] | [`bus`] |
+//! | [`bus_fault_conformance!`](crate::bus_fault_conformance) | [`FaultyBusUnderTest`] | [`bus_faults`] |
 
+pub mod bus;
+pub mod bus_faults;
 pub mod queue;
 pub mod queue_faults;
 pub mod queues;
@@ -161,6 +165,28 @@ pub struct VaultUnderTest<V> {
     pub keep: Keep,
 }
 
+/// What [`bus_conformance!`](crate::bus_conformance) tests.
+pub struct BusUnderTest<B, S> {
+    /// The bus: nobody else's.
+    pub bus: Arc<B>,
+    /// Who sees all that it hands over. See [`bus::Subscriber`].
+    pub subscriber: S,
+    /// See [`Keep`].
+    pub keep: Keep,
+}
+
+/// What [`bus_fault_conformance!`](crate::bus_fault_conformance) tests.
+pub struct FaultyBusUnderTest<B, S, F> {
+    /// The bus: nobody else's.
+    pub bus: Arc<B>,
+    /// Who sees all that it hands over. See [`bus::Subscriber`].
+    pub subscriber: S,
+    /// The network between, and what goes wrong in the bus. See [`bus_faults::EntryFaults`].
+    pub faults: F,
+    /// See [`Keep`].
+    pub keep: Keep,
+}
+
 /// A partition prefix for one run of the scenario `name`, so that runs can share a store.
 #[must_use]
 pub fn scope(name: &str) -> String {
@@ -279,6 +305,26 @@ macro_rules! __vault_scenario {
     ($setup:path, $suite:ident, $name:ident) => {
         let given = $setup().await;
         $crate::conformance::$suite::$name(&*given.vault).await;
+        drop(given.keep);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __bus_scenario {
+    ($setup:path, $suite:ident, $name:ident) => {
+        let given = $setup().await;
+        $crate::conformance::$suite::$name(&*given.bus, &given.subscriber).await;
+        drop(given.keep);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __bus_fault_scenario {
+    ($setup:path, $suite:ident, $name:ident) => {
+        let given = $setup().await;
+        $crate::conformance::$suite::$name(&*given.bus, &given.subscriber, &given.faults).await;
         drop(given.keep);
     };
 }

@@ -5,8 +5,8 @@
 //! sleeps. Where DynamoDB or SQS is stricter or stranger than one would guess, so is this: a page may be empty and have a
 //! next one, an old receipt acknowledges nothing.
 //!
-//! *Flow:* what is stored is apart from the **process** that works on it. Every act (a write, each message of a send, an
-//! acknowledgement, and what a test's double reports through [`MemoryPlatform::act`]) is one step of the process, and the
+//! *Flow:* what is stored is apart from the **process** that works on it. Every act (a write, each message of a send, each
+//! entry of a publish, an acknowledgement, and what a test's double reports through [`MemoryPlatform::act`]) is one step of the process, and the
 //! process can be made to die just before or just after any step. [`MemoryPlatform::restart`] is the next process over the
 //! same stored things. So a test runs a role once to count its steps, and then once for every step and [`Moment`]:
 //!
@@ -36,8 +36,10 @@
 //! # }
 //! ```
 //!
-//! *Failure modes* are asked for: see [`MemoryTable`] and [`MemoryQueue`] for errors, lost answers, duplicates and disorder.
+//! *Failure modes* are asked for: see [`MemoryTable`], [`MemoryQueue`] and [`MemoryBus`] for errors, lost answers,
+//! duplicates and disorder.
 
+mod bus;
 mod process;
 mod queue;
 mod surroundings;
@@ -54,6 +56,7 @@ use std::time::Duration;
 use events::Timestamp;
 
 use crate::{Clock, Platform, Random};
+pub use bus::MemoryBus;
 use process::Process;
 pub use process::{Crashed, Moment};
 pub use queue::{Held, MemoryQueue};
@@ -76,6 +79,7 @@ pub struct MemoryPlatform {
     table: MemoryTable,
     batches: MemoryQueue,
     polls: MemoryQueue,
+    bus: MemoryBus,
     vault: MemoryVault,
     clock: ManualClock,
     random: SeededRandom,
@@ -98,6 +102,7 @@ impl MemoryPlatform {
             table: MemoryTable::new(clock.clone()).of(&process),
             batches: queue("batches"),
             polls: queue("polls"),
+            bus: MemoryBus::default().of(&process),
             vault: MemoryVault::default(),
             random: SeededRandom::new(seed),
             clock,
@@ -105,7 +110,7 @@ impl MemoryPlatform {
         }
     }
 
-    /// The next process over the same items and messages, clock and randomness. What was in flight is handed over again
+    /// The next process over the same items, messages and bus, clock and randomness. What was in flight is handed over again
     /// at once, with its receive counts; this process is dead from here on.
     #[must_use]
     pub fn restart(&self) -> Self {
@@ -117,6 +122,7 @@ impl MemoryPlatform {
             table: self.table.of(&process),
             batches: self.batches.of(&process),
             polls: self.polls.of(&process),
+            bus: self.bus.of(&process),
             vault: self.vault.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
@@ -128,6 +134,12 @@ impl MemoryPlatform {
     #[must_use]
     pub fn time(&self) -> &ManualClock {
         &self.clock
+    }
+
+    /// The event bus, which is no part of the bundle: only the dispatcher publishes.
+    #[must_use]
+    pub fn bus(&self) -> &MemoryBus {
+        &self.bus
     }
 
     /// Turns the clock forward.

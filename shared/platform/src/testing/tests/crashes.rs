@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::testing::{Crashed, MemoryPlatform, MemoryQueue, Moment};
 use crate::{
-    Condition, Consistency, Key, Outgoing, Platform, Purpose, Query, Queue, QueueError, SendError, Table, TableError,
-    Vault, Version, Write,
+    Bus, BusError, Condition, Consistency, Entry, Key, Outgoing, Platform, PublishError, Purpose, Query, Queue,
+    QueueError, SendError, Table, TableError, Vault, Version, Write,
 };
 use events::Timestamp;
 
@@ -13,6 +13,11 @@ const START: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 fn message(body: &str) -> Outgoing {
     Outgoing { body: body.into(), delay: Duration::ZERO, group: "group".into() }
+}
+
+fn entry(name: &str) -> Entry {
+    let detail = format!(r#"{{"name":"{name}"}}"#);
+    Entry { source: "test".into(), detail_type: "Change".into(), detail, time: START }
 }
 
 fn key(sort: &str) -> Key {
@@ -23,7 +28,7 @@ fn put(sort: &str) -> Write {
     Write::put(key(sort), Version(1), "body")
 }
 
-/// Every kind of act: ten steps.
+/// Every kind of act: twelve steps.
 async fn role(platform: &MemoryPlatform) {
     let table = platform.table();
     table.write(put("1")).await.unwrap();
@@ -36,9 +41,10 @@ async fn role(platform: &MemoryPlatform) {
     platform.batches().acknowledge(receipts).await.unwrap();
     table.write(put("5")).await.unwrap();
     platform.polls().send(vec![message("job")]).await.unwrap();
+    platform.bus().publish(vec![entry("a"), entry("b")]).await.unwrap();
 }
 
-const ACTS: [&str; 10] = [
+const ACTS: [&str; 12] = [
     "put A/1",
     "put A/2",
     "put A/3",
@@ -49,10 +55,12 @@ const ACTS: [&str; 10] = [
     "acknowledge 1 messages of batches",
     "put A/5",
     "send message 0 to polls",
+    "publish entry 0",
+    "publish entry 1",
 ];
 
 /// What stands after `acts` of the role's acts.
-fn expected(acts: usize) -> [Vec<&'static str>; 3] {
+fn expected(acts: usize) -> [Vec<String>; 4] {
     let items = [&[][..], &["1"], &["1", "2"], &["1", "2", "3"], &["2", "3", "4"]];
     let items = if acts >= 9 { vec!["2", "3", "4", "5"] } else { items[acts.min(4)].to_vec() };
     let messages = match acts {
@@ -61,15 +69,18 @@ fn expected(acts: usize) -> [Vec<&'static str>; 3] {
         6 | 7 => vec!["one", "two"],
         _ => vec!["two"],
     };
-    let jobs = if acts == 10 { vec!["job"] } else { vec![] };
-    [items, messages, jobs]
+    let jobs = if acts >= 10 { vec!["job"] } else { vec![] };
+    let entries = ["a", "b"][..acts.saturating_sub(10)].to_vec();
+    [items, messages, jobs, entries].map(|names| names.into_iter().map(Into::into).collect())
 }
 
-/// The items, the batches queue's messages, the poll jobs.
-fn standing(platform: &MemoryPlatform) -> [Vec<String>; 3] {
+/// The items, the batches queue's messages, the poll jobs, the published entries.
+fn standing(platform: &MemoryPlatform) -> [Vec<String>; 4] {
     let items = platform.table().items("A").into_iter().map(|item| item.key.sort).collect();
     let bodies = |queue: &MemoryQueue| queue.messages().into_iter().map(|held| held.body).collect();
-    [items, bodies(platform.batches()), bodies(platform.polls())]
+    let entries = platform.bus().entries();
+    let names = ["a", "b"].into_iter().filter(|name| entries.contains(&entry(name))).map(Into::into).collect();
+    [items, bodies(platform.batches()), bodies(platform.polls()), names]
 }
 
 #[tokio::test]
@@ -77,7 +88,7 @@ async fn each_act_is_a_step_and_reads_are_none() {
     let platform = MemoryPlatform::new(START);
     assert_eq!(platform.run_until_crash(role(&platform)).await, Ok(()));
     platform.table().get(&key("5"), Consistency::Strong).await.unwrap();
-    assert_eq!(platform.steps(), 10);
+    assert_eq!(platform.steps(), 12);
     assert_eq!(platform.acts(), ACTS);
 }
 
@@ -146,6 +157,7 @@ async fn a_restart_keeps_what_is_stored_and_hands_over_again_what_was_in_flight(
     let later = Outgoing { delay: Duration::from_secs(5), ..message("later") };
     platform.batches().send(vec![message("one"), later]).await.unwrap();
     platform.polls().send(vec![message("job")]).await.unwrap();
+    platform.bus().publish(vec![entry("told")]).await.unwrap();
     assert_eq!(platform.polls().receive(10, Duration::ZERO).await.unwrap().len(), 1);
     let old = platform.batches().receive(10, Duration::ZERO).await.unwrap();
     let held = platform.batches().messages();
@@ -155,6 +167,7 @@ async fn a_restart_keeps_what_is_stored_and_hands_over_again_what_was_in_flight(
 
     let platform = platform.restart();
     assert_eq!(platform.table().items("A").len(), 1);
+    assert_eq!(platform.bus().entries(), [entry("told")]);
     assert_eq!(platform.vault().open(Purpose::Api, "A/1", &sealed).await, Ok(b"secret".to_vec()));
     assert_ne!(platform.random().bits(), drawn, "the next process draws no version twice");
     let again = platform.batches().receive(10, Duration::ZERO).await.unwrap();
@@ -200,6 +213,25 @@ async fn a_send_can_fail_in_part() {
     queue.lose_next_answer();
     assert!(queue.send(vec![message("3")]).await.is_err());
     assert_eq!(queue.messages().len(), 4);
+}
+
+#[tokio::test]
+async fn a_publish_can_fail_in_part_or_as_a_whole() {
+    let platform = MemoryPlatform::new(START);
+    let bus = platform.bus();
+    let entries = ["0", "1", "2"].map(entry);
+    bus.fail_next_publish([1], BusError::Throttled);
+    bus.refuse_next_publish(BusError::Unavailable("refused".into()));
+    let answer = bus.publish(entries.to_vec()).await;
+    assert_eq!(answer, Err(PublishError { failed: vec![1], error: BusError::Throttled }));
+    assert_eq!(bus.entries(), [entry("0"), entry("2")]);
+    assert_eq!(bus.publish(entries.to_vec()).await.unwrap_err().failed, [0, 1, 2]);
+    assert_eq!(bus.entries().len(), 2);
+    bus.lose_next_answer();
+    assert_eq!(bus.publish(vec![entry("1")]).await.unwrap_err().failed, [0]);
+    assert_eq!(bus.entries(), [entry("0"), entry("2"), entry("1")]);
+    assert_eq!(bus.publish(vec![entry("1")]).await, Ok(()));
+    assert_eq!(platform.acts().len(), 4, "what was not taken is no step");
 }
 
 #[tokio::test]

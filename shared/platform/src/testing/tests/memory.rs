@@ -3,13 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::conformance::bus::Subscriber;
+use crate::conformance::bus_faults::EntryFaults;
 use crate::conformance::{
-    Faults, FaultyQueueUnderTest, FaultyTableUnderTest, QueueUnderTest, QueuesUnderTest, TableUnderTest, VaultUnderTest,
+    BusUnderTest, Faults, FaultyBusUnderTest, FaultyQueueUnderTest, FaultyTableUnderTest, QueueUnderTest,
+    QueuesUnderTest, TableUnderTest, VaultUnderTest,
 };
-use crate::testing::{ManualClock, MemoryPlatform, MemoryQueue, MemoryTable, MemoryVault};
+use crate::testing::{ManualClock, MemoryBus, MemoryPlatform, MemoryQueue, MemoryTable, MemoryVault};
 use crate::{
-    Consistency, Item, Key, Outgoing, Page, Platform as _, Query, Queue, QueueError, Receipt, Received, SendError,
-    Table, TableError, Write,
+    Bus, BusError, Consistency, Entry, Item, Key, Outgoing, Page, Platform as _, PublishError, Query, Queue,
+    QueueError, Receipt, Received, SendError, Table, TableError, Write,
 };
 use events::Timestamp;
 
@@ -48,6 +51,17 @@ async fn queues() -> QueuesUnderTest<MemoryQueue, ManualClock> {
 
 async fn vault() -> VaultUnderTest<MemoryVault> {
     VaultUnderTest { vault: Arc::new(MemoryVault::default()), keep: Box::new(()) }
+}
+
+impl Subscriber for MemoryBus {
+    async fn handed_over(&self, _: usize) -> Vec<Entry> {
+        self.entries()
+    }
+}
+
+async fn bus() -> BusUnderTest<MemoryBus, MemoryBus> {
+    let bus = MemoryBus::default();
+    BusUnderTest { bus: Arc::new(bus.clone()), subscriber: bus, keep: Box::new(()) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,6 +165,72 @@ impl Queue for Far<MemoryQueue> {
     }
 }
 
+/// What goes wrong on the way to a bus and in it.
+#[derive(Clone, Default)]
+struct Troubles {
+    network: Network,
+    entries: Arc<Mutex<Vec<(String, BusError)>>>,
+}
+
+impl Troubles {
+    /// Why the bus does not take `entry`, if so.
+    fn of(&self, entry: &Entry) -> Option<BusError> {
+        let entries = self.entries.lock().unwrap();
+        entries.iter().rev().find(|(of, _)| *of == entry.detail_type).map(|(_, error)| error.clone())
+    }
+}
+
+impl Faults for Troubles {
+    fn lose_next_answer(&self) {
+        self.network.lose_next_answer();
+    }
+
+    fn refuse_next_request(&self) {
+        self.network.refuse_next_request();
+    }
+}
+
+impl EntryFaults for Troubles {
+    fn fail_entries(&self, detail_type: &str, error: &BusError) {
+        self.entries.lock().unwrap().push((detail_type.into(), error.clone()));
+    }
+
+    fn heal(&self) {
+        self.entries.lock().unwrap().clear();
+    }
+}
+
+/// A bus at the other end of a network.
+struct FarBus {
+    troubles: Troubles,
+    near: MemoryBus,
+}
+
+impl Bus for FarBus {
+    async fn publish(&self, entries: Vec<Entry>) -> Result<(), PublishError> {
+        match self.troubles.network.next() {
+            Some(Fault::LoseAnswer) => self.near.lose_next_answer(),
+            Some(Fault::Refuse) => self.near.refuse_next_publish(BusError::Unavailable("refused".into())),
+            None => {
+                let failures = entries.iter().map(|entry| self.troubles.of(entry)).enumerate();
+                let failures: Vec<(usize, BusError)> =
+                    failures.filter_map(|(index, error)| Some((index, error?))).collect();
+                if let Some((_, first)) = failures.first() {
+                    let which: Vec<usize> = failures.iter().map(|(index, _)| *index).collect();
+                    self.near.fail_next_publish(which, first.clone());
+                }
+            }
+        }
+        self.near.publish(entries).await
+    }
+}
+
+async fn far_bus() -> FaultyBusUnderTest<FarBus, MemoryBus, Troubles> {
+    let (faults, near) = (Troubles::default(), MemoryBus::default());
+    let bus = FarBus { troubles: faults.clone(), near: near.clone() };
+    FaultyBusUnderTest { bus: Arc::new(bus), subscriber: near, faults, keep: Box::new(()) }
+}
+
 async fn far_table() -> FaultyTableUnderTest<Far<MemoryTable>, Network> {
     let faults = Network::default();
     let table = Arc::new(Far { network: faults.clone(), near: MemoryTable::new(clock()) });
@@ -189,4 +269,12 @@ mod queue_fault_conformance {
 
 mod vault_conformance {
     crate::vault_conformance!(super::vault);
+}
+
+mod bus_conformance {
+    crate::bus_conformance!(super::bus);
+}
+
+mod bus_fault_conformance {
+    crate::bus_fault_conformance!(super::far_bus);
 }
