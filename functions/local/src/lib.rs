@@ -14,6 +14,7 @@ mod dead_letters;
 mod definitions;
 mod demo;
 mod edge;
+mod flows;
 mod listen;
 mod paint;
 mod pump;

@@ -8,6 +8,7 @@ mod connectors;
 mod commands;
 mod dead_letters;
 mod delivery;
+mod flows;
 mod kill;
 mod polls;
 mod returned;
