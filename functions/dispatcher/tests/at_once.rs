@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use egress::{Answer, CallbackRequest, Failure, Policy, Post, RetryAfter};
-use events::message::Attempt;
+use events::message::{Attempt, To};
 use events::{InstanceId, Message, NotificationId};
 use platform::Platform as _;
 use pollhook_dispatcher::{Dispatcher, RetryPolicy};
@@ -38,18 +38,21 @@ impl Post for Slow {
 #[tokio::test]
 async fn a_redelivery_during_the_post_waits_for_it_and_is_not_told_again() {
     let world = World::new(77, RetryPolicy::default()).await;
+    // Whoever comes second must not trust a read that may not see yet what the first wrote.
+    world.platform().lag();
     let made = world.make(Spec::of("hubspot").callback("https://app.example/callback")).await;
     let platform = Arc::new(world.platform().clone());
     let (begun, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let bus = world.platform().bus().clone();
     let callbacks = Slow { begun: Arc::clone(&begun), go: Arc::clone(&go) };
     let dispatcher =
-        Arc::new(Dispatcher::new(platform, callbacks, Arc::new(Policy::default()), RetryPolicy::default()));
+        Arc::new(Dispatcher::new(platform, callbacks, bus, Arc::new(Policy::default()), RetryPolicy::default()));
     let message = Message::Batch(batch(made.id, 1..2, "[]")).encode();
 
     let (first, again) = (Arc::clone(&dispatcher), Arc::clone(&dispatcher));
     let (copy_a, copy_b) = (message.clone(), message);
-    let first = tokio::spawn(async move { first.handle(&copy_a).await });
-    let again = tokio::spawn(async move { again.handle(&copy_b).await });
+    let first = tokio::spawn(async move { first.handle(&copy_a, 1).await });
+    let again = tokio::spawn(async move { again.handle(&copy_b, 1).await });
     while begun.load(Relaxed) == 0 {
         tokio::task::yield_now().await;
     }
@@ -104,9 +107,10 @@ async fn a_release_that_is_recorded_only_after_its_attempt_failed_still_leads_to
 
     let callbacks = Overtaken { platform: platform.clone(), instance: made.id, id: notification.id };
     let retry = RetryPolicy::default();
-    let dispatcher = Dispatcher::new(Arc::new(platform.clone()), callbacks, Arc::new(Policy::default()), retry);
-    let attempt = Attempt { instance: made.id, notification: notification.id, round: 1, attempt: 1 };
-    dispatcher.handle(&Message::Attempt(attempt).encode()).await.unwrap();
+    let (bus, policy) = (platform.bus().clone(), Arc::new(Policy::default()));
+    let dispatcher = Dispatcher::new(Arc::new(platform.clone()), callbacks, bus, policy, retry);
+    let attempt = Attempt { instance: made.id, notification: notification.id, to: To::Callback, round: 1, attempt: 1 };
+    dispatcher.handle(&Message::Attempt(attempt).encode(), 1).await.unwrap();
 
     let leg = deliveries::get(&platform, made.id, notification.id).await.unwrap().unwrap().delivery.callback;
     assert!(matches!(leg.state, State::Waiting { .. }), "{leg:?}");

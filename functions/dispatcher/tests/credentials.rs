@@ -184,8 +184,9 @@ async fn a_receiver_that_answers_with_the_request_puts_no_secret_into_the_record
     let policy = || Policy::new(vec!["127.0.0.0/8".parse().unwrap()], None);
     let client = Client::new(policy(), Limits::default()).unwrap();
     let platform = Arc::new(world.platform().clone());
-    let dispatcher = Dispatcher::new(platform, client, Arc::new(policy()), RetryPolicy::default());
-    dispatcher.handle(&Message::Batch(batch(made.id, 1..2, "[]")).encode()).await.unwrap();
+    let bus = platform.bus().clone();
+    let dispatcher = Dispatcher::new(platform, client, bus, Arc::new(policy()), RetryPolicy::default());
+    dispatcher.handle(&Message::Batch(batch(made.id, 1..2, "[]")).encode(), 1).await.unwrap();
 
     let secrets = ["YW5uOmh1bnRlcjI=", "hunter2", "tok-abcdef"];
     let answered = receiver.await.unwrap();

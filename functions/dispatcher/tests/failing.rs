@@ -208,6 +208,25 @@ async fn a_payload_kept_before_a_death_is_freed_when_the_notification_is_told_af
     memory.run_until_crash(world.handle(&message)).await.unwrap_err();
     world.restart();
     assert_eq!(world.platform().memory.table().items("BODY#").len(), 1);
-    world.handle(&message).await.unwrap();
+    world.handle_again(&message).await.unwrap();
     assert_eq!(world.platform().memory.table().items("BODY#"), []);
+}
+
+#[tokio::test]
+async fn a_payload_kept_before_a_death_is_freed_also_when_another_message_told_its_notification_meanwhile() {
+    let mut world = world(127, RetryPolicy::default(), behaves(&[Reply::Status(500)], Reply::Status(200))).await;
+    let instance = world.make(signed()).await.id;
+    let message = Message::Batch(batch(instance, 0..1, "[]")).encode();
+    world.restart();
+    world.crash_at(1, platform::testing::Moment::After);
+    let memory = world.platform().memory.clone();
+    memory.run_until_crash(world.handle(&message)).await.unwrap_err();
+    world.restart();
+    // The provider's redelivery: a message of its own, handed over for the first time, which looks for no payload.
+    world.handle(&message).await.unwrap();
+    assert_eq!(world.platform().memory.table().items("BODY#").len(), 1);
+    // The dead process's message comes again.
+    world.handle_again(&message).await.unwrap();
+    assert_eq!(world.platform().memory.table().items("BODY#"), []);
+    assert_eq!(world.callbacks.posted().len(), 2);
 }

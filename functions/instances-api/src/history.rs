@@ -9,6 +9,8 @@
 //! | the instance has no callback | `RECEIVED` | `kept` |
 //! | nothing will be posted | `CONSUMED` | `dropped` |
 //!
+//! `status` and `delivery` are about the callback. Where the instance has flows on, `flows` says the same of the event bus.
+//!
 //! `providerData` is the provider's body as text. `notifiedData` has one entry, the notification as it was or would be
 //! posted now, without `message.raw`, which is `providerData` once more.
 //!
@@ -25,7 +27,7 @@ use events::{Batch, InstanceId, Notification, NotificationId, Timestamp};
 use futures_util::future::try_join_all;
 use http::HeaderValue;
 use platform::Platform;
-use records::deliveries::{self, Attempted, Delivery, State as Stands, Stored};
+use records::deliveries::{self, Attempted, Leg, State as Stands, Stored};
 use records::instances::{self as repository, Instance};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -115,7 +117,7 @@ async fn owned<P: Platform>(api: &Api<P>, target: &Target) -> Result<Instance, P
     instance.ok_or_else(|| target.absent())
 }
 
-/// The contract's event resource, with what to append to the connector's webhook URL; `instanceId`, `delivery` and the mark of a cut body are additions.
+/// The contract's event resource, with what to append to the connector's webhook URL; `instanceId`, `delivery`, `flows` and the mark of a cut body are additions.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Resource {
@@ -129,9 +131,11 @@ pub(crate) struct Resource {
     provider_data_truncated: bool,
     notified_data: Vec<Value>,
     delivery: Shown,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows: Option<Shown>,
 }
 
-/// How the delivery stands.
+/// How a leg of the delivery stands.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
@@ -142,7 +146,7 @@ struct Shown {
     /// Since when it is told or parked.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
-    /// Why nothing will be posted.
+    /// Why nothing more will be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     round: u32,
@@ -185,17 +189,17 @@ fn status(state: &Stands) -> &'static str {
     }
 }
 
-fn shown(delivery: &Delivery) -> Shown {
+fn shown(leg: &Leg) -> Shown {
     let time = |at: &Timestamp| Some(at.iso_millis());
-    let (state, next_attempt_at, since, reason) = match &delivery.callback.state {
+    let (state, next_attempt_at, since, reason) = match &leg.state {
         Stands::Waiting { next_at } => ("waiting", time(next_at), None, None),
         Stands::Told { at } => ("told", None, time(at), None),
         Stands::Parked { at } => ("parked", None, time(at), None),
         Stands::Kept => ("kept", None, None, None),
         Stands::Dropped { reason } => ("dropped", None, None, Some(reason.clone())),
     };
-    let attempts = delivery.callback.attempts.iter().map(Attempt::from).collect();
-    Shown { state, next_attempt_at, since, reason, round: delivery.callback.round, attempts }
+    let attempts = leg.attempts.iter().map(Attempt::from).collect();
+    Shown { state, next_attempt_at, since, reason, round: leg.round, attempts }
 }
 
 fn resource(instance: &Instance, stored: &Stored, batch: Option<&Batch>) -> Result<Resource, Problem> {
@@ -214,7 +218,8 @@ fn resource(instance: &Instance, stored: &Stored, batch: Option<&Batch>) -> Resu
         provider_data,
         provider_data_truncated,
         notified_data,
-        delivery: shown(delivery),
+        delivery: shown(&delivery.callback),
+        flows: delivery.flows.as_ref().map(shown),
     })
 }
 

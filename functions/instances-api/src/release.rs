@@ -8,6 +8,9 @@
 //! *At least once:* two releases at a time send the message twice; the record's round and attempt let the second copy die
 //! out. A record that somebody else has changed in between is left to them.
 //!
+//! *Both legs:* what is parked on its way to the event bus is listed and released with what is parked on its way to the
+//! callback; `legs` says which are meant. Each leg has its own message, and a leg that is not parked is left alone.
+//!
 //! *Bounded:* [`AT_ONCE`] per request, the instances in a fixed order; `Pollhook-More-Remain` says whether to ask again.
 
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use events::message::Attempt;
+use events::message::{Attempt, To};
 use events::{InstanceId, Message, NotificationId, Timestamp};
 use futures_util::future::{join_all, try_join_all};
 use http::{HeaderName, HeaderValue};
@@ -44,6 +47,9 @@ const ROUNDS_AFTER_DELETION: usize = 10;
 /// Instances looked at, and records read, at a time.
 const AT_A_TIME: usize = 10;
 
+/// Notifications released at a time: each may have two legs, and so two messages.
+const RELEASED_AT_A_TIME: usize = SEND_MESSAGES / 2;
+
 /// How long a wake-up waits. Enough for the record to be written first: an attempt between the two would find its own
 /// record changed under it and be made twice.
 const DELAY: Duration = Duration::from_secs(2);
@@ -61,7 +67,8 @@ pub(crate) async fn queued<P: Platform>(
     let mut listed = Vec::with_capacity(parked.len());
     for chunk in parked.chunks(AT_A_TIME) {
         for (parked, stored) in read(&*api.platform, chunk).await? {
-            listed.push(resource(parked, &stored.delivery, Status::Queued));
+            let legs = parked_legs(&stored.delivery);
+            listed.push(resource(parked, &stored.delivery, Status::Queued, legs));
         }
     }
     Ok(answer(listed, more))
@@ -75,7 +82,7 @@ pub(crate) async fn release<P: Platform>(
 ) -> Result<Response, Problem> {
     let (parked, more) = parked(&api, &account, query.as_deref()).await?;
     let mut released = Vec::with_capacity(parked.len());
-    for chunk in parked.chunks(SEND_MESSAGES) {
+    for chunk in parked.chunks(RELEASED_AT_A_TIME) {
         released.extend(release_some(&*api.platform, chunk).await?);
     }
     Ok(answer(released, more))
@@ -89,7 +96,7 @@ pub(crate) async fn let_go<P: Platform>(platform: &P, view: CallbackView) -> Res
     for _ in 0..ROUNDS_AFTER_DELETION {
         let ids = deliveries::parked(platform, view.instance, AT_ONCE).await?;
         let parked: Vec<Parked> = ids.into_iter().map(|id| Parked { view: Arc::clone(&view), id }).collect();
-        for chunk in parked.chunks(SEND_MESSAGES) {
+        for chunk in parked.chunks(RELEASED_AT_A_TIME) {
             release_some(platform, chunk).await?;
         }
         if parked.len() < AT_ONCE {
@@ -154,45 +161,62 @@ async fn read<'a, P: Platform>(platform: &P, parked: &'a [Parked]) -> Result<Vec
     let records = parked.iter().map(|parked| deliveries::get(platform, parked.view.instance, parked.id));
     let records = try_join_all(records).await?;
     let pairs = parked.iter().zip(records).filter_map(|(parked, stored)| Some((parked, stored?)));
-    Ok(pairs.filter(|(_, stored)| matches!(stored.delivery.callback.state, Stands::Parked { .. })).collect())
+    Ok(pairs.filter(|(_, stored)| !parked_legs(&stored.delivery).is_empty()).collect())
 }
 
-/// The attempt that a release asks for, and what the record says while it is due.
-fn raised(before: &Delivery, due: Timestamp) -> (Attempt, Delivery) {
-    let mut after = before.clone();
-    after.callback.round = before.callback.round.saturating_add(1);
-    after.callback.attempt = 0;
-    after.callback.state = Stands::Waiting { next_at: due };
-    let attempt = Attempt { instance: after.instance, notification: after.id, round: after.callback.round, attempt: 1 };
-    (attempt, after)
+/// Which of the legs are parked.
+fn parked_legs(delivery: &Delivery) -> Vec<To> {
+    delivery.legs().filter(|(_, leg)| leg.parked_at().is_some()).map(|(to, _)| to).collect()
 }
 
-/// Releases at most [`SEND_MESSAGES`].
+/// The attempt that the release of a leg asks for; `after` is from then on what the record says while it is due.
+fn raise(after: &mut Delivery, to: To, due: Timestamp) -> Attempt {
+    let (instance, notification) = (after.instance, after.id);
+    let leg = after.leg_mut(to);
+    leg.round = leg.round.saturating_add(1);
+    leg.attempt = 0;
+    leg.state = Stands::Waiting { next_at: due };
+    Attempt { instance, notification, to, round: leg.round, attempt: 1 }
+}
+
+/// Releases at most [`RELEASED_AT_A_TIME`].
 async fn release_some<P: Platform>(platform: &P, parked: &[Parked]) -> Result<Vec<Resource>, Problem> {
     let found = read(platform, parked).await?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
     let due = platform.now().plus(DELAY);
-    let (mut messages, mut released) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
-    for (parked, before) in found {
-        let (attempt, after) = raised(&before.delivery, due);
-        let group = parked.view.group.clone();
-        messages.push(Outgoing { body: Message::Attempt(attempt).encode(), delay: DELAY, group });
-        released.push((parked, before, after));
+    let (mut messages, mut of) = (Vec::new(), Vec::new());
+    for (index, (parked, before)) in found.iter().enumerate() {
+        for to in parked_legs(&before.delivery) {
+            let attempt = raise(&mut before.delivery.clone(), to, due);
+            let group = parked.view.group.clone();
+            messages.push(Outgoing { body: Message::Attempt(attempt).encode(), delay: DELAY, group });
+            of.push((index, to));
+        }
     }
-    // A message that is not known to be in the queue may not be relied on: its record stays parked.
+    // A message that is not known to be in the queue may not be relied on: its leg stays parked.
     let sent = platform.batches().send(messages).await;
-    if let Err(error) = &sent {
-        let mut index = 0;
-        released.retain(|_| {
-            index += 1;
-            !error.failed.contains(&(index - 1))
-        });
+    let mut place = 0;
+    of.retain(|_| {
+        place += 1;
+        !sent.as_ref().is_err_and(|error| error.failed.contains(&(place - 1)))
+    });
+    let mut released = Vec::with_capacity(found.len());
+    for (index, (parked, before)) in found.into_iter().enumerate() {
+        let legs: Vec<To> = of.iter().filter(|(of, _)| *of == index).map(|(_, to)| *to).collect();
+        if legs.is_empty() {
+            continue;
+        }
+        let mut after = before.delivery.clone();
+        for to in &legs {
+            raise(&mut after, *to, due);
+        }
+        released.push((parked, before, after, legs));
     }
     let writes = released
         .iter()
-        .map(|(_, before, after)| deliveries::proceed(platform, Some(before), after.clone(), Vec::new()));
+        .map(|(_, before, after, _)| deliveries::proceed(platform, Some(before), after.clone(), Vec::new()));
     for written in join_all(writes).await {
         match written {
             // The attempt is on its way, whoever wrote the record last and whether or not this write happened.
@@ -204,7 +228,8 @@ async fn release_some<P: Platform>(platform: &P, parked: &[Parked]) -> Result<Ve
         }
     }
     sent.map_err(RecordError::from)?;
-    Ok(released.iter().map(|(parked, _, after)| resource(parked, after, Status::Retry)).collect())
+    let resources = released.into_iter().map(|(parked, _, after, legs)| resource(parked, &after, Status::Retry, legs));
+    Ok(resources.collect())
 }
 
 fn answer(deliveries: Vec<Resource>, more: bool) -> Response {
@@ -234,6 +259,8 @@ struct Resource {
     instance_id: InstanceId,
     event_id: NotificationId,
     status: Status,
+    /// Which legs are meant: `callback`, `flows`. An addition to the contract, which knows of no other than the callback.
+    legs: Vec<To>,
     created_date: String,
     updated_date: String,
     subscription: Subscription,
@@ -253,17 +280,19 @@ struct Config {
     url: Option<String>,
 }
 
-fn resource(parked: &Parked, delivery: &Delivery, status: Status) -> Resource {
-    let updated = match &delivery.callback.state {
-        Stands::Parked { at } | Stands::Told { at } | Stands::Waiting { next_at: at } => *at,
-        Stands::Kept | Stands::Dropped { .. } => delivery.accepted_at,
-    };
+fn resource(parked: &Parked, delivery: &Delivery, status: Status, legs: Vec<To>) -> Resource {
+    let updated = legs.iter().filter_map(|to| delivery.leg(*to)).filter_map(|leg| match leg.state {
+        Stands::Parked { at } | Stands::Told { at } | Stands::Waiting { next_at: at } => Some(at),
+        Stands::Kept | Stands::Dropped { .. } => None,
+    });
+    let updated = updated.max().unwrap_or(delivery.accepted_at);
     Resource {
         notification_id: delivery.id.label(),
         subscription_id: delivery.instance,
         instance_id: delivery.instance,
         event_id: delivery.id,
         status,
+        legs,
         created_date: delivery.accepted_at.iso_seconds(),
         updated_date: updated.iso_seconds(),
         subscription: Subscription {
@@ -313,20 +342,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_message_is_awaited_before_the_record_is_written_and_after(round in 0..u32::MAX, attempt: u32) {
-            let before = delivery(round, attempt, true);
+        fn the_message_is_awaited_before_the_record_is_written_and_after(
+            round in 0..u32::MAX, attempt: u32, to_bus: bool
+        ) {
+            let mut before = delivery(round, attempt, true);
+            before.flows = Some(before.callback.clone());
             let due = Timestamp::from_seconds(9);
-            let (message, after) = raised(&before, due);
-            prop_assert!(before.callback.awaits(&message));
-            prop_assert!(after.callback.awaits(&message));
-            prop_assert_eq!(&after.callback.state, &Stands::Waiting { next_at: due });
+            let to = if to_bus { To::Flows } else { To::Callback };
+            let mut after = before.clone();
+            let message = raise(&mut after, to, due);
+            prop_assert!(before.awaits(&message));
+            prop_assert!(after.awaits(&message));
+            prop_assert_eq!(&after.leg(to).unwrap().state, &Stands::Waiting { next_at: due });
+            // The other leg is left alone.
+            prop_assert_eq!(parked_legs(&after), vec![if to_bus { To::Callback } else { To::Flows }]);
             // What was due before is not made any more.
             let old = Attempt { round, attempt: attempt.saturating_add(1), ..message };
-            prop_assert!(!after.callback.awaits(&old));
+            prop_assert!(!after.awaits(&old));
             // Made once, it is not made again.
-            let mut made = after.callback;
-            made.note(deliveries::Attempted { at: due, round: message.round, attempt: 1, status: None, latency_ms: 0, error: None });
-            prop_assert!(!made.awaits(&message));
+            let round = message.round;
+            let made = deliveries::Attempted { at: due, round, attempt: 1, status: None, latency_ms: 0, error: None };
+            after.leg_mut(to).note(made);
+            prop_assert!(!after.awaits(&message));
         }
     }
 }

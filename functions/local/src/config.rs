@@ -140,6 +140,13 @@ pub struct Serve {
     #[arg(long, env = "POLLHOOK_ALLOW_CALLBACKS_TO", value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub allow_callbacks_to: Vec<IpNet>,
 
+    /// The URL that each event of an instance with event.flow.enabled is POSTed to, by itself: your rule engine, or what
+    /// starts your flows. What is posted is what a target of Amazon EventBridge is given: source "pollhook", detail-type
+    /// "Change", and the event as its detail. 2xx is success; anything else is tried again. It may be a private address;
+    /// redirects are not followed. Without it such events are recorded as dropped.
+    #[arg(long, env = "POLLHOOK_FLOWS_TO", value_name = "URL", value_parser = flows_url, hide_env_values = true)]
+    pub flows_to: Option<Url>,
+
     /// A folder of connectors: every *.yaml in it defines one, called KEY.yaml, and stands in for a built-in one of the
     /// same key. Read at the start; one that does not load stops it. Check yours with `pollhook connectors check`.
     #[arg(long, env = "POLLHOOK_CONNECTORS", value_name = "FOLDER")]
@@ -157,6 +164,12 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
 
 fn url(text: &str) -> Result<Url, String> {
     Url::parse(text).map_err(|_| "a whole URL is wanted, such as https://hooks.example.com".into())
+}
+
+/// A URL that can be posted to wherever it is.
+fn flows_url(text: &str) -> Result<Url, String> {
+    let url = url(text)?;
+    egress::Policy::only(url.clone()).check(text).map_err(|refusal| refusal.to_string())
 }
 
 /// A range, or one address.
@@ -177,6 +190,9 @@ mod tests {
         assert!(range("10.0.0.0/33").unwrap_err().contains("10.0.0.0/8"));
         assert!(socket("8080").unwrap_err().contains("127.0.0.1:8080"));
         assert!(url("foo").unwrap_err().contains("https://"));
+        assert_eq!(flows_url("http://127.0.0.1:9/x?y").unwrap().as_str(), "http://127.0.0.1:9/x?y");
+        assert!(flows_url("https://u:p@rules.example/").unwrap_err().contains("credentials"));
+        assert!(flows_url("ftp://rules.example/").unwrap_err().contains("https"));
     }
 
     #[test]

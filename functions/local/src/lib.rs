@@ -15,6 +15,7 @@ mod definitions;
 mod demo;
 mod edge;
 mod figures;
+mod flows;
 mod listen;
 mod paint;
 mod pump;

@@ -54,10 +54,11 @@ impl From<Result<(), poller::Fault>> for Outcome {
     }
 }
 
-/// Runs with so many workers until `stop`, then waits for what is at work. `work` does what a message's body says.
+/// Runs with so many workers until `stop`, then waits for what is at work. `work` does what a message's body says, which has
+/// been handed over so many times.
 pub(crate) async fn run<F, W>(queue: StoreQueue, workers: u32, work: F, mut stop: watch::Receiver<bool>)
 where
-    F: Fn(String) -> W,
+    F: Fn(String, u32) -> W,
     W: Future<Output: Into<Outcome>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(workers as usize));
@@ -70,7 +71,7 @@ where
         for message in received {
             let (queue, worker) = (queue.clone(), free.split(1));
             let Received { body, receipt, receive_count } = message;
-            let done = work(body);
+            let done = work(body, receive_count);
             tokio::spawn(async move {
                 let outcome = done.await.into();
                 finish(&queue, receipt, receive_count, outcome).await;
@@ -165,7 +166,7 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let (tell, worked) = mpsc::unbounded_channel();
         let outcomes = Mutex::new(outcomes.into_iter());
-        let work = move |body: String| {
+        let work = move |body: String, _| {
             let outcome = (body != "hang").then(|| outcomes.lock().unwrap().next().unwrap_or(Outcome::Done));
             // A test that is over does not listen.
             let _ = tell.send(body);

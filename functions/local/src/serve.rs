@@ -24,6 +24,7 @@ use webhook_receiver::Receiver;
 
 use crate::config::Serve;
 use crate::definitions::{self, Broken};
+use crate::flows::Flows;
 use crate::{connections, credentials, edge, figures, pump};
 
 /// How long a message stays with the worker that took it. A restart hands everything over again at once, so this only
@@ -148,13 +149,14 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         .merge(figures)
         .fallback(edge::nowhere)
         .layer(middleware::from_fn_with_state(REQUEST_DEADLINE, edge::deadline));
-    let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&platform), client, policy, RetryPolicy::default()));
-    let work = move |body: String| {
+    let flows = Flows::to(config.flows_to.clone()).map_err(|e| ServeError::Setting(e.to_string()))?;
+    let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&platform), client, flows, policy, RetryPolicy::default()));
+    let work = move |body: String, receive_count: u32| {
         let dispatcher = Arc::clone(&dispatcher);
-        async move { dispatcher.handle(&body).await }
+        async move { dispatcher.handle(&body, receive_count).await }
     };
     let poller = Arc::clone(&platform);
-    let poll = move |body: String| {
+    let poll = move |body: String, _: u32| {
         let platform = Arc::clone(&poller);
         async move { poller::handle(&*platform, &body).await }
     };

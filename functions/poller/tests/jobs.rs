@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use events::message::{Attempt, PollJob};
+use events::message::{Attempt, PollJob, To};
 use events::{InstanceId, Message, NotificationId, Timestamp};
 use platform::testing::{MemoryPlatform, Moment};
 use platform::{Outgoing, Platform as _, Queue as _, QueueError};
@@ -12,7 +12,7 @@ use pollhook_poller::{Fault, handle};
 use records::RecordError;
 
 const START: Timestamp = Timestamp::from_seconds(1_790_000_000);
-const NEWER: &str = r#"{"v":2,"m":{"unheard":[1]}}"#;
+const NEWER: &str = r#"{"v":3,"m":{"unheard":[1]}}"#;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn job() -> String {
@@ -93,7 +93,7 @@ async fn a_poll_job_of_a_newer_version_survives_a_death_at_any_step() {
 async fn what_is_no_poll_job_is_poison() {
     let instance = InstanceId::from_random(7);
     let notification = NotificationId::of(START, []);
-    let attempt = Message::Attempt(Attempt { instance, notification, round: 0, attempt: 2 }).encode();
+    let attempt = Message::Attempt(Attempt { instance, notification, to: To::Callback, round: 0, attempt: 2 }).encode();
     let stored = Message::Stored { instance, body: "B".into() }.encode();
     for text in ["poison", "{}", r#"{"v":1,"m":{"poll":{"instance":7}}}"#, r#"{"v":1,"m":null}"#, &attempt, &stored] {
         let platform = holding(text).await;

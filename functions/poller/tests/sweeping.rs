@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use events::message::Attempt;
+use events::message::{Attempt, To};
 use events::{Message, NotificationId, Timestamp};
 use platform::testing::Moment;
 use platform::{Key, Platform as _, Table as _, Version, Write};
@@ -24,7 +24,7 @@ async fn world(seed: u64) -> World {
 fn wake(n: u64) -> Wake {
     let batch = batch(events::InstanceId::from_random(7), n..n + 1, "[]");
     let notification = batch.notifications(Timestamp::from_seconds(0)).next().unwrap().id;
-    let attempt = Attempt { instance: batch.instance, notification, round: 0, attempt: 2 };
+    let attempt = Attempt { instance: batch.instance, notification, to: To::Callback, round: 0, attempt: 2 };
     Wake { attempt, group: "g".into() }
 }
 
@@ -173,7 +173,7 @@ async fn a_wake_up_of_a_newer_version_waits_for_that_version_and_nobody_waits_fo
     let ids: BTreeSet<_> =
         [written(&world, 1, due).await, written(&world, 2, due.plus(MINUTE)).await].into_iter().collect();
     let place = world.platform().memory.table().items("RETRY#")[0].key.clone();
-    let newer = Write::put(Key::new(place.partition, "newer"), Version(1), r#"{"v":2}"#);
+    let newer = Write::put(Key::new(place.partition, "newer"), Version(1), r#"{"v":3}"#);
     world.platform().table().write(newer).await.unwrap();
     world.platform().memory.advance(25 * MINUTE);
     assert!(sweep(world.platform()).await.is_err(), "it is told");

@@ -23,6 +23,8 @@ pub(crate) const UNSENDABLE: Refusal = Refusal::Malformed("it has a character th
 pub struct Policy {
     allow: Vec<IpNet>,
     own: Option<Own>,
+    /// The one URL that may be posted to, wherever it is; all others may not.
+    only: Option<Url>,
 }
 
 /// Our own public URL, taken apart once for comparing.
@@ -41,7 +43,7 @@ struct Own {
 pub(crate) enum Route {
     /// Every address must pass [`Policy::address`].
     Guarded,
-    /// To ourselves, wherever that is.
+    /// To ourselves, or where the operator chose, wherever that is.
     Own,
 }
 
@@ -63,6 +65,9 @@ pub enum Refusal {
     /// `#…`: it is never sent, so its author expects something that will not happen.
     #[error("a URL to post to has no fragment (#…)")]
     Fragment,
+    /// Not the one URL that may be posted to.
+    #[error("only the URL that was configured can be posted to")]
+    Other,
     /// Under our own public URL, but not where events are received.
     #[error("of our own URLs only …/{EVENTS}{{connector}} can be posted to")]
     Ours,
@@ -113,7 +118,14 @@ impl Policy {
                 base: format!("{base}/"),
             })
         });
-        Self { allow, own }
+        Self { allow, own, only: None }
+    }
+
+    /// A policy under which `url`, which the operator chose, can be posted to wherever it is, and no other URL. It is a
+    /// policy of its own, so that a customer's callback that happens to be the same URL gains nothing by it.
+    #[must_use]
+    pub fn only(url: Url) -> Self {
+        Self { allow: Vec::new(), own: None, only: Some(url) }
     }
 
     /// Whether a callback could be posted to `text`, as far as that is known without resolving names.
@@ -201,6 +213,9 @@ impl Policy {
         }
         if url.fragment().is_some() {
             return Err(Refusal::Fragment);
+        }
+        if let Some(only) = &self.only {
+            return if only == url { Ok(Route::Own) } else { Err(Refusal::Other) };
         }
         if self.own_events(url).is_some() {
             return Ok(Route::Own);

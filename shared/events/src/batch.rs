@@ -72,6 +72,12 @@ impl Batch {
         })
     }
 
+    /// When an event of this batch happened, as far as anybody knows: by its own date, else when Pollhook took it.
+    #[must_use]
+    pub fn time_of(&self, event: &Event) -> Timestamp {
+        event.date.unwrap_or(self.accepted_at)
+    }
+
     /// Whether some notification needs a time from outside: its first event carries no date.
     #[must_use]
     pub fn needs_time(&self) -> bool {

@@ -9,6 +9,8 @@ pub mod metadata;
 
 /// Whether the instance's events are on.
 pub const ENABLED: &str = "event.notification.enabled";
+/// Whether each event goes to the event bus as well, where it can start a flow.
+pub const FLOW_ENABLED: &str = "event.flow.enabled";
 /// Where notifications are posted.
 pub const CALLBACK_URL: &str = "event.notification.callback.url";
 /// Further headers of what is posted, as [`headers::parse`] reads them. Secret: a value may be a bearer token.

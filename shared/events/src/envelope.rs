@@ -112,20 +112,13 @@ impl Serialize for Events<'_> {
         let mut last: Option<(Timestamp, String)> = None;
         for event in self.events {
             // Changes of one request mostly share their second, and writing a date is the costliest field.
-            let at = Timestamp::from_seconds(event.date.unwrap_or(self.batch.accepted_at).as_seconds());
+            let at = Timestamp::from_seconds(self.batch.time_of(event).as_seconds());
             let date = match &last {
                 Some((same, text)) if *same == at => text,
                 _ => &last.insert((at, at.iso_seconds())).1,
             };
-            list.serialize_element(&WireEvent {
-                id: if self.strict { None } else { Some(event.id.as_str()) },
-                date,
-                element_key: &self.batch.connector,
-                event_type: event.event_type.as_str(),
-                hub_key: &self.batch.hub,
-                object_id: &event.object_id,
-                object_type: &event.object_type,
-            })?;
+            let id = if self.strict { None } else { Some(event.id.as_str()) };
+            list.serialize_element(&WireEvent::new(self.batch, event, id, date))?;
         }
         list.end()
     }
@@ -134,7 +127,7 @@ impl Serialize for Events<'_> {
 /// One event as the contract writes it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WireEvent<'a> {
+pub(crate) struct WireEvent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     date: &'a str,
@@ -143,6 +136,20 @@ struct WireEvent<'a> {
     hub_key: &'a str,
     object_id: &'a str,
     object_type: &'a str,
+}
+
+impl<'a> WireEvent<'a> {
+    pub(crate) fn new(batch: &'a Batch, event: &'a Event, id: Option<&'a str>, date: &'a str) -> Self {
+        Self {
+            id,
+            date,
+            element_key: &batch.connector,
+            event_type: event.event_type.as_str(),
+            hub_key: &batch.hub,
+            object_id: &event.object_id,
+            object_type: &event.object_type,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 //!                       Event                ├─▶ Batch ──(Message)──▶ Notification ─▶ envelope + signatures ─▶ callback
 //!                       Event                ─┘   one request,          at most 20 events,
 //!                                                 one instance          what a callback receives
+//!                                                                            └─▶ flow: each event by itself ─▶ event bus
 //! ```
 //!
-//! The contract's old words (`elementKey`, `hubKey`) appear only in [`envelope`] and in configuration keys; everything
+//! The contract's old words (`elementKey`, `hubKey`) appear only in [`envelope`], [`flow`] and configuration keys; everything
 //! else says connector and hub. Ids are explained in [`ids`]: they are what "at least once, identified" rests on.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -19,6 +20,7 @@ pub mod batch;
 pub mod configuration;
 pub mod envelope;
 pub mod event;
+pub mod flow;
 pub mod ids;
 pub mod message;
 pub mod signature;

@@ -1,7 +1,8 @@
 //! What travels through the queues: batches and attempts to the dispatcher, poll jobs to the poller.
 //!
 //! Every message carries a schema version, outside the part that may change. A reader that meets a newer one gets
-//! [`Undecodable::Newer`] and must send it on unchanged: it is ours, in the middle of a deployment.
+//! [`Undecodable::Newer`] and must send it on unchanged: it is ours, in the middle of a deployment. A message is written
+//! with the lowest version that understands it, so that only what an older reader would get wrong waits for the newer one.
 
 use std::fmt;
 
@@ -11,8 +12,14 @@ use serde_json::value::RawValue;
 
 use crate::{Batch, InstanceId, NotificationId, Timestamp, ascii};
 
-/// The schema this code writes, and the newest it reads.
-pub const SCHEMA: u32 = 1;
+/// The newest schema this code reads.
+pub const SCHEMA: u32 = 2;
+
+/// The schema of messages that the first version understands.
+const FIRST: u32 = 1;
+
+/// The schema of attempts at the event bus: the first version would take one for an attempt at the callback.
+const FLOWS: u32 = 2;
 
 /// One message of a queue: [`Message::Poll`] of the poll jobs' queue, the others of the batches queue.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -33,6 +40,32 @@ pub enum Message {
     Poll(PollJob),
 }
 
+/// Where a notification goes: each way succeeds and fails by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum To {
+    /// In one piece to the instance's callback.
+    #[default]
+    Callback,
+    /// Event by event to the event bus.
+    Flows,
+}
+
+impl To {
+    fn is_callback(&self) -> bool {
+        *self == Self::Callback
+    }
+
+    /// Its name in messages, records and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Callback => "callback",
+            Self::Flows => "flows",
+        }
+    }
+}
+
 /// Which attempt to make. It is made only if the record counts less than (round, attempt), so that a copy sent twice
 /// dies out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -41,6 +74,9 @@ pub struct Attempt {
     pub instance: InstanceId,
     /// Which notification.
     pub notification: NotificationId,
+    /// Which way.
+    #[serde(default, skip_serializing_if = "To::is_callback")]
+    pub to: To,
     /// Raised by each replay; the first delivery is round 0.
     pub round: u32,
     /// Counts from 1 within the round.
@@ -85,7 +121,15 @@ impl Message {
     #[must_use]
     pub fn encode(&self) -> String {
         // Only a map with non-text keys or a failing writer could fail here, and there is neither.
-        ascii::to_string(&Written { v: SCHEMA, m: self }).unwrap_or_default()
+        ascii::to_string(&Written { v: self.schema(), m: self }).unwrap_or_default()
+    }
+
+    /// The lowest schema whose readers do with the message what it says.
+    fn schema(&self) -> u32 {
+        match self {
+            Self::Attempt(Attempt { to: To::Flows, .. }) => FLOWS,
+            Self::Batch(_) | Self::Stored { .. } | Self::Attempt(_) | Self::Poll(_) => FIRST,
+        }
     }
 
     /// Reads queue text.
@@ -115,7 +159,8 @@ impl Message {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} round {} attempt {}", self.instance, self.notification, self.round, self.attempt)
+        let Self { instance, notification, to, round, attempt } = self;
+        write!(f, "{instance}/{notification} {} round {round} attempt {attempt}", to.as_str())
     }
 }
 
@@ -135,6 +180,7 @@ mod tests {
         let attempt = Attempt {
             instance: whole.instance,
             notification: NotificationId::of(Timestamp::from_millis(1_790_000_000_000), [&whole.events[0].id]),
+            to: To::Callback,
             round: 1,
             attempt: 4,
         };
@@ -142,6 +188,7 @@ mod tests {
         for message in [
             Message::Stored { instance: whole.instance, body: "b".into() },
             Message::Attempt(attempt),
+            Message::Attempt(Attempt { to: To::Flows, ..attempt }),
             Message::Poll(poll),
             Message::Batch(whole),
         ] {
@@ -159,8 +206,20 @@ mod tests {
     }
 
     #[test]
+    fn only_an_attempt_at_the_bus_waits_for_a_reader_that_knows_of_the_bus() {
+        let instance = InstanceId::from_random(7);
+        let notification = NotificationId::of(Timestamp::from_millis(1_790_000_000_000), []);
+        let attempt = Attempt { instance, notification, to: To::Callback, round: 0, attempt: 2 };
+        let fields = format!(r#""instance":7,"notification":"{notification}""#);
+        let first = format!(r#"{{"v":1,"m":{{"attempt":{{{fields},"round":0,"attempt":2}}}}}}"#);
+        assert_eq!(Message::Attempt(attempt).encode(), first, "as every version reads it");
+        let flows = Message::Attempt(Attempt { to: To::Flows, ..attempt }).encode();
+        assert_eq!(flows, format!(r#"{{"v":2,"m":{{"attempt":{{{fields},"to":"flows","round":0,"attempt":2}}}}}}"#));
+    }
+
+    #[test]
     fn a_newer_message_is_recognised_whatever_it_holds() {
-        assert_eq!(Message::decode(r#"{"v":2,"m":{"unheard":[1]}}"#), Err(Undecodable::Newer(2)));
+        assert_eq!(Message::decode(r#"{"v":3,"m":{"unheard":[1]}}"#), Err(Undecodable::Newer(3)));
         assert!(matches!(Message::decode(r#"{"v":1,"m":{"unheard":[1]}}"#), Err(Undecodable::Malformed(_))));
         assert!(matches!(Message::decode("poison"), Err(Undecodable::Malformed(_))));
     }

@@ -6,12 +6,21 @@
 //!
 //! *A delivery that succeeds at once costs one write.* What is not yet told has no expiry and its payload is kept as a
 //! body; what is told carries its payload in the record, for as long as records are kept.
+//!
+//! *Two legs:* the callback, and the event bus where the instance has flows on. Each has its own attempts and its own end;
+//! the record, its payload and its expiry wait for both.
+//!
+//! *Beside the version before,* which knows of no bus: it reads a record with flows and ignores them, and may write it anew
+//! without them. What was owed is not forgotten by that: its wake-up is a message or an item that the older version does not
+//! touch, and one that meets a record without flows acts ([`Delivery::awaits`]).
 
-use std::collections::{BTreeSet, HashMap};
+mod leg;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{LazyLock, Mutex};
 
 use bytes::Bytes;
-use events::message::Attempt;
+use events::message::{Attempt, To};
 use events::time::DAY_MS;
 use events::{Batch, Event, InstanceId, NotificationId, Timestamp};
 use futures_util::future::try_join_all;
@@ -20,93 +29,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DAY_S, RETENTION_DAYS, RecordError, bodies, payload, schema};
 
+pub use leg::{Attempted, Leg, State};
+
 /// Partitions that an instance's day is spread over: a schema constant, never to change. Four take 4,000 writes a second
 /// (DynamoDB: 1,000 a partition) of one instance's one day, and a listing still reads few partitions.
 const SHARDS: u32 = 4;
 
 /// The largest packed payload kept inside a record; a larger one stays a body.
 const INLINE_BYTES: usize = 300 * 1024;
-
-/// Attempts kept in a record, the newest ones.
-const ATTEMPTS_KEPT: usize = 50;
-
-/// How a delivery stands.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// A further attempt is due at this time.
-    Waiting {
-        /// When.
-        next_at: Timestamp,
-    },
-    /// The callback answered 2xx.
-    Told {
-        /// When.
-        at: Timestamp,
-    },
-    /// No attempt is due: the notification waits for its release.
-    Parked {
-        /// Since when; its day is part of the `PENDING` item's place.
-        at: Timestamp,
-    },
-    /// The instance has no callback: the notification can be read, and is not posted.
-    Kept,
-    /// Nothing will be posted, and this is why.
-    Dropped {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// One attempt and how it ended.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Attempted {
-    /// When it began.
-    pub at: Timestamp,
-    /// Which round.
-    pub round: u32,
-    /// Which attempt within the round, from 1.
-    pub attempt: u32,
-    /// The callback's status, when it answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// How long it took, in milliseconds.
-    pub latency_ms: u64,
-    /// Why it failed, when it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-/// What became of telling the callback. (The event bus is another leg: they succeed and fail apart.)
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Leg {
-    /// Raised by each release.
-    pub round: u32,
-    /// The last attempt made in this round; 0: none yet.
-    pub attempt: u32,
-    /// How it stands.
-    pub state: State,
-    /// The attempts, oldest first, of all rounds.
-    pub attempts: Vec<Attempted>,
-}
-
-impl Leg {
-    /// Whether the attempt is still to be made: the record counts less than it, and nothing has ended the delivery.
-    #[must_use]
-    pub fn awaits(&self, attempt: &Attempt) -> bool {
-        let open = matches!(self.state, State::Waiting { .. } | State::Parked { .. });
-        open && (self.round, self.attempt) < (attempt.round, attempt.attempt)
-    }
-
-    /// Notes an attempt.
-    pub fn note(&mut self, attempted: Attempted) {
-        (self.round, self.attempt) = (attempted.round, attempted.attempt);
-        if self.attempts.len() == ATTEMPTS_KEPT {
-            self.attempts.remove(0);
-        }
-        self.attempts.push(attempted);
-    }
-}
 
 /// The record.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -123,6 +53,9 @@ pub struct Delivery {
     pub events: usize,
     /// The callback.
     pub callback: Leg,
+    /// The event bus; `None` where flows were off when the notification was first told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<Leg>,
     /// Whether the payload is kept as a body rather than in the record.
     #[serde(default)]
     pub body: bool,
@@ -142,21 +75,57 @@ impl Delivery {
     /// A record of a notification that nothing has happened to yet.
     #[must_use]
     pub fn new(id: NotificationId, batch: &Batch, events: &[Event]) -> Self {
-        let state = State::Waiting { next_at: batch.accepted_at };
         Self {
             id,
             instance: batch.instance,
             connector: batch.connector.clone(),
             accepted_at: batch.accepted_at,
             events: events.len(),
-            callback: Leg { round: 0, attempt: 0, state, attempts: Vec::new() },
+            callback: Leg::due(batch.accepted_at),
+            flows: None,
             body: false,
         }
     }
 
-    /// Whether the record may expire: nothing more is owed.
-    fn ended(&self) -> bool {
-        !matches!(self.callback.state, State::Waiting { .. } | State::Parked { .. })
+    /// The leg of that name, where there is one.
+    #[must_use]
+    pub fn leg(&self, to: To) -> Option<&Leg> {
+        match to {
+            To::Callback => Some(&self.callback),
+            To::Flows => self.flows.as_ref(),
+        }
+    }
+
+    /// The leg of that name; it is begun where there is none.
+    pub fn leg_mut(&mut self, to: To) -> &mut Leg {
+        match to {
+            To::Callback => &mut self.callback,
+            To::Flows => self.flows.get_or_insert_with(|| Leg::due(self.accepted_at)),
+        }
+    }
+
+    /// The legs that there are.
+    pub fn legs(&self) -> impl Iterator<Item = (To, &Leg)> {
+        [To::Callback, To::Flows].into_iter().filter_map(|to| Some((to, self.leg(to)?)))
+    }
+
+    /// Whether the attempt that somebody asked for is still to be made. One at the bus is, where the record says nothing of
+    /// the bus: it was asked for, and then the version before wrote the record anew.
+    #[must_use]
+    pub fn awaits(&self, attempt: &Attempt) -> bool {
+        self.leg(attempt.to).is_none_or(|leg| leg.awaits(attempt))
+    }
+
+    /// Whether the record may expire: nothing more is owed on any leg.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.legs().all(|(_, leg)| !leg.is_open())
+    }
+
+    /// When legs were parked that still are, by day.
+    fn parked(&self) -> BTreeMap<i64, Timestamp> {
+        let parked = self.legs().filter_map(|(_, leg)| leg.parked_at());
+        parked.map(|at| (at.day(), at)).collect()
     }
 }
 
@@ -195,7 +164,20 @@ pub async fn get<P: Platform>(
     instance: InstanceId,
     id: NotificationId,
 ) -> Result<Option<Stored>, RecordError> {
-    let item = platform.table().get(&key(instance, id), Consistency::Strong).await?;
+    get_with(platform, instance, id, Consistency::Strong).await
+}
+
+/// One record, read as freshly as asked for.
+///
+/// # Errors
+/// The table's.
+pub async fn get_with<P: Platform>(
+    platform: &P,
+    instance: InstanceId,
+    id: NotificationId,
+    consistency: Consistency,
+) -> Result<Option<Stored>, RecordError> {
+    let item = platform.table().get(&key(instance, id), consistency).await?;
     item.map(|item| stored(&item)).transpose()
 }
 
@@ -272,7 +254,7 @@ pub async fn keep_payload<P: Platform>(
     bodies::put(platform, &body_name(id), &Bytes::from(payload::pack(batch, events)), None).await
 }
 
-/// Writes the record of a delivery that ended (told, kept or dropped) with its payload inside; frees what was kept for
+/// Writes the record of a delivery of which each leg has ended (told, kept or dropped) with its payload inside; frees what was kept for
 /// further attempts, where `before` or `delivery` says that something was. `before` is the record as read, `None` when there
 /// was none.
 ///
@@ -294,10 +276,8 @@ pub async fn end<P: Platform>(
         bodies::put(platform, &name, &Bytes::from(packed.clone()), Some(expires_at_s + DAY_S)).await?;
     }
     let inline = if delivery.body { &[] } else { &packed[..] };
-    let mut also = Vec::new();
-    if let Some(State::Parked { at }) = before.map(|b| &b.delivery.callback.state) {
-        also.push(Write::delete(pending_key(delivery.instance, at.day(), delivery.id)));
-    }
+    let parked = before.map(|b| b.delivery.parked()).unwrap_or_default();
+    let also = parked.keys().map(|day| Write::delete(pending_key(delivery.instance, *day, delivery.id))).collect();
     write(platform, before, &delivery, inline, also).await?;
     if had_body {
         // After the record: a crash here leaves a body behind, the other order could lose one that is still needed.
@@ -322,25 +302,15 @@ pub async fn proceed<P: Platform>(
     mut also: Vec<Write>,
 ) -> Result<(), RecordError> {
     delivery.body = true;
-    let was_parked = match before.map(|b| &b.delivery.callback.state) {
-        Some(State::Parked { at }) => Some(*at),
-        _ => None,
-    };
-    let is_parked = match &delivery.callback.state {
-        State::Parked { at } => Some(*at),
-        _ => None,
-    };
-    if let Some(at) = was_parked
-        && was_parked.map(Timestamp::day) != is_parked.map(Timestamp::day)
-    {
-        also.push(Write::delete(pending_key(delivery.instance, at.day(), delivery.id)));
-    }
-    if let Some(at) = is_parked {
+    let was_parked = before.map(|b| b.delivery.parked()).unwrap_or_default();
+    let is_parked = delivery.parked();
+    let gone = was_parked.keys().filter(|day| !is_parked.contains_key(day));
+    also.extend(gone.map(|day| Write::delete(pending_key(delivery.instance, *day, delivery.id))));
+    for (day, at) in is_parked {
         let body = schema::encode(&Pending { parked_at: at });
-        also.push(Write::put(pending_key(delivery.instance, at.day(), delivery.id), platform.version(), body));
-        let noted =
-            Write::put(days_key(delivery.instance, PARKED, at.day()), platform.version(), schema::encode(&Noted {}));
-        also.push(noted);
+        also.push(Write::put(pending_key(delivery.instance, day, delivery.id), platform.version(), body));
+        let noted = schema::encode(&Noted {});
+        also.push(Write::put(days_key(delivery.instance, PARKED, day), platform.version(), noted));
     }
     write(platform, before, &delivery, &[], also).await
 }
@@ -395,7 +365,7 @@ const NOTED_KEPT: usize = 10_000;
 /// ended one for as long as it lives, an open one until further notice.
 async fn note_day<P: Platform>(platform: &P, delivery: &Delivery) -> Result<(), RecordError> {
     let (now, day) = (platform.now(), delivery.id.time().day());
-    let parked = matches!(delivery.callback.state, State::Parked { .. });
+    let parked = !delivery.parked().is_empty();
     if !parked && (now.day() - 1..=now.day() + 1).contains(&day) {
         return Ok(());
     }
@@ -504,7 +474,7 @@ async fn noted_days<P: Platform>(platform: &P, instance: InstanceId, what: &str)
     }
 }
 
-/// The instance's parked notifications, oldest parking day first: at most `limit`.
+/// The instance's parked notifications (whichever leg is), oldest parking day first and each once: at most `limit`.
 ///
 /// # Errors
 /// The table's.
@@ -513,14 +483,17 @@ pub async fn parked<P: Platform>(
     instance: InstanceId,
     limit: usize,
 ) -> Result<Vec<NotificationId>, RecordError> {
-    let mut found = Vec::new();
+    let (mut found, mut known) = (Vec::new(), HashSet::new());
     let today = platform.now().day();
     for day in noted_days(platform, instance, PARKED).await? {
         let mut query = Query::partition(format!("PENDING#{instance}#{day}"), limit - found.len());
-        let before = found.len();
+        let mut empty = true;
         loop {
             let page = platform.table().query(&query).await?;
-            found.extend(page.items.iter().filter_map(|i| i.key.sort.parse::<NotificationId>().ok()));
+            empty &= page.items.is_empty();
+            // Its legs may have been parked on two days.
+            let ids = page.items.iter().filter_map(|i| i.key.sort.parse::<NotificationId>().ok());
+            found.extend(ids.filter(|id| known.insert(*id)));
             if found.len() >= limit {
                 found.truncate(limit);
                 return Ok(found);
@@ -531,7 +504,7 @@ pub async fn parked<P: Platform>(
             }
         }
         // Nothing is parked on a day that is over (with a day to spare for other clocks): its note has done its work.
-        if found.len() == before && day < today - 1 {
+        if empty && day < today - 1 {
             platform.table().write(Write::delete(days_key(instance, PARKED, day))).await?;
         }
     }

@@ -66,13 +66,20 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Whether its events are on: an explicit value wins; without one they are on once there is a callback.
+    /// Whether its events are on: an explicit value wins; without one they are on once there is somebody to tell, which is
+    /// a callback or flows. Off means that nothing is taken, so nothing reaches the bus either.
     #[must_use]
     pub fn events_on(&self) -> bool {
         match self.configuration.get(configuration::ENABLED) {
             Some(value) => configuration::boolean(value).unwrap_or(false),
-            None => self.configuration.contains_key(configuration::CALLBACK_URL),
+            None => self.configuration.contains_key(configuration::CALLBACK_URL) || self.flows_on(),
         }
+    }
+
+    /// Whether each of its events goes to the event bus as well.
+    #[must_use]
+    pub fn flows_on(&self) -> bool {
+        self.setting(configuration::FLOW_ENABLED).is_some_and(|value| configuration::boolean(value) == Ok(true))
     }
 
     /// One callback is one endpoint: instances of an account that share it share its troubles, and nobody else does.

@@ -5,7 +5,7 @@
 //! nearer than two ahead, so the sweep does not pass it while it is being written; and never before there is a mark, so
 //! the first sweep finds it however late that comes ([`begin`]).
 
-use events::message::Attempt;
+use events::message::{Attempt, To};
 use events::{Timestamp, time::MINUTE_MS};
 use futures_util::future::try_join_all;
 use platform::{Condition, Consistency, Key, Platform, Query, Table as _, TableError, Write};
@@ -46,8 +46,14 @@ pub fn wake<P: Platform>(platform: &P, due: Timestamp, wake: &Wake) -> Write {
     let attempt = &wake.attempt;
     let minute = ((due.as_millis() + MINUTE_MS - 1).div_euclid(MINUTE_MS)).max(platform.now().minute() + LEAD_MINUTES);
     let shard = attempt.notification.shard(SHARDS);
-    let sort = format!("{}#{}#{}#{}", attempt.instance, attempt.notification, attempt.round, attempt.attempt);
-    Write::put(Key::new(format!("RETRY#{minute}#{shard}"), sort), platform.version(), schema::encode(wake))
+    let Attempt { instance, notification, to, round, attempt } = attempt;
+    let sort = format!("{instance}#{notification}#{round}#{attempt}");
+    // A sweep that knows of no bus would send an attempt at the callback: it finds what it cannot read, and leaves it.
+    let (sort, body) = match to {
+        To::Callback => (sort, schema::encode(wake)),
+        To::Flows => (format!("{sort}#{}", to.as_str()), schema::encode_as(schema::FLOWS, wake)),
+    };
+    Write::put(Key::new(format!("RETRY#{minute}#{shard}"), sort), platform.version(), body)
 }
 
 /// Makes sure that there is a mark, from which the first sweep begins. To be called before a wake-up is written.

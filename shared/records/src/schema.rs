@@ -6,8 +6,14 @@ use platform::{Item, QueueError, SendError, TableError, VaultError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The schema this code writes, and the newest it reads.
-const SCHEMA: u32 = 1;
+/// The newest schema this code reads.
+const SCHEMA: u32 = 2;
+
+/// The schema of what the first version understands: nearly everything.
+const FIRST: u32 = 1;
+
+/// The schema of what the first version would get wrong, because it knows of no event bus.
+pub(crate) const FLOWS: u32 = 2;
 
 /// Why a repository did not do as told.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -50,10 +56,15 @@ struct Version {
     v: u32,
 }
 
-/// A record as an item's body.
+/// A record as an item's body, as every version reads it.
 pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    encode_as(FIRST, record)
+}
+
+/// A record as an item's body that versions before `schema` leave alone.
+pub(crate) fn encode_as<T: Serialize>(schema: u32, record: &T) -> Vec<u8> {
     // Records are structs with text keys, written to memory: there is nothing that could fail.
-    serde_json::to_vec(&Written { v: SCHEMA, record }).unwrap_or_default()
+    serde_json::to_vec(&Written { v: schema, record }).unwrap_or_default()
 }
 
 /// A record and its payload as an item's body.

@@ -111,6 +111,7 @@ async fn what_the_version_before_wrote_is_read_by_each_role() {
 
     let view = instances::callback_view(&platform, id).await.unwrap().unwrap();
     assert_eq!((view.url.as_deref(), view.tags.as_slice()), (Some("https://app.example/hook"), &["t".to_owned()][..]));
+    assert!(!view.flows, "that version did not know of them");
     let credentials = view.credentials(&platform).await.unwrap();
     assert_eq!(credentials.signature_key.unwrap().expose_secret(), "sign-me");
     assert!(credentials.basic.is_none() && credentials.headers.is_empty(), "that version did not know of them");

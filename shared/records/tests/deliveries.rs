@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use events::message::Attempt;
+use events::message::{Attempt, To};
 use events::time::{DAY_MS, MINUTE_MS};
 use events::{Batch, InstanceId, NotificationId, Timestamp};
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
-use platform::{Act, Platform as _, TableError};
+use platform::{Act, Platform as _, Table as _, TableError, Version, Write};
 use pollhook_records::deliveries::{self, Delivery, State, Stored};
 use pollhook_records::refused::{self, Reason, Refusals, SAMPLES, Sample};
 use pollhook_records::retries::{self, LEAD_MINUTES, Wake};
@@ -141,6 +141,120 @@ async fn parked_notifications_are_found_oldest_parking_first_and_each_once() {
     goes_on(&platform, Some(&stored), &batch, expected[0], State::Parked { at: platform.now() }).await;
     expected.rotate_left(1);
     assert_eq!(deliveries::parked(&platform, instance, 100).await.unwrap(), expected);
+}
+
+/// The other leg, in `state`.
+async fn flows(platform: &MemoryPlatform, id: NotificationId, instance: InstanceId, state: State) -> Stored {
+    let stored = deliveries::get(platform, instance, id).await.unwrap().unwrap();
+    let mut delivery = stored.delivery.clone();
+    delivery.leg_mut(To::Flows).state = state;
+    deliveries::proceed(platform, Some(&stored), delivery, Vec::new()).await.unwrap();
+    deliveries::get(platform, instance, id).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_record_ends_with_the_last_of_its_legs_and_its_payload_is_kept_until_then() {
+    let (platform, instance) = world(12);
+    let (batch, id) = one(instance, 1, NOW);
+    goes_on(&platform, None, &batch, id, State::Told { at: NOW }).await;
+    let stored = flows(&platform, id, instance, State::Waiting { next_at: NOW }).await;
+    assert!(!stored.delivery.ended());
+    deliveries::tidy(&platform, &stored).await.unwrap();
+    platform.advance(6 * DAY);
+    assert_eq!(listed(&platform, instance, 10).await, [id]);
+    platform.advance(360 * DAY);
+    assert_eq!(deliveries::load_payload(&platform, &stored).await.unwrap(), Some(batch.clone()));
+    let mut delivery = stored.delivery.clone();
+    delivery.leg_mut(To::Flows).state = State::Told { at: platform.now() };
+    assert!(delivery.ended());
+    deliveries::end(&platform, Some(&stored), delivery, &batch, &batch.events).await.unwrap();
+    assert_eq!(platform.table().items("BODY#"), []);
+    platform.advance(u32::try_from(RETENTION_DAYS + 1).unwrap() * DAY);
+    assert_eq!(listed(&platform, instance, 10).await, []);
+}
+
+#[tokio::test]
+async fn a_notification_parked_on_both_legs_is_pending_once_and_until_neither_is() {
+    for apart in [false, true] {
+        let (platform, instance) = world(13 + u32::from(apart));
+        let (batch, id) = one(instance, 1, NOW);
+        goes_on(&platform, None, &batch, id, State::Parked { at: NOW }).await;
+        if apart {
+            platform.advance(3 * DAY);
+        }
+        flows(&platform, id, instance, State::Parked { at: platform.now() }).await;
+        for limit in [1, 2, 10] {
+            assert_eq!(deliveries::parked(&platform, instance, limit).await.unwrap(), [id]);
+        }
+        let stored = flows(&platform, id, instance, State::Told { at: platform.now() }).await;
+        assert_eq!(deliveries::parked(&platform, instance, 10).await.unwrap(), [id], "the callback is");
+        assert_eq!(platform.table().items("PENDING#").len(), 1);
+        let mut delivery = stored.delivery.clone();
+        delivery.callback.state = State::Told { at: platform.now() };
+        deliveries::end(&platform, Some(&stored), delivery, &batch, &batch.events).await.unwrap();
+        assert_eq!(platform.table().items("PENDING#"), []);
+    }
+}
+
+/// The record as the version before reads it: it knows of no bus, and ignores what it does not know.
+#[derive(serde::Deserialize)]
+struct Before {
+    v: u32,
+    id: NotificationId,
+    callback: LegBefore,
+    body: bool,
+}
+
+#[derive(serde::Deserialize)]
+struct LegBefore {
+    round: u32,
+    attempt: u32,
+    state: State,
+}
+
+#[tokio::test]
+async fn a_record_with_flows_is_read_by_the_version_before_and_one_without_by_this() {
+    let (platform, instance) = world(15);
+    let (batch, id) = one(instance, 1, NOW);
+    goes_on(&platform, None, &batch, id, State::Waiting { next_at: NOW }).await;
+    let bare = platform.table().items("DELIVERY#")[0].body.clone();
+    assert!(!String::from_utf8_lossy(&bare).contains("flows") && !String::from_utf8_lossy(&bare).contains("owed"));
+    let stored = flows(&platform, id, instance, State::Told { at: NOW }).await;
+    assert!(stored.delivery.flows.is_some());
+    let item = platform.table().items("DELIVERY#").remove(0);
+    let head = item.body.split(|byte| *byte == b'\n').next().unwrap();
+    let before: Before = serde_json::from_slice(head).unwrap();
+    assert_eq!((before.v, before.id, before.body), (1, id, true));
+    let LegBefore { round, attempt, state } = before.callback;
+    assert_eq!((round, attempt, state), (0, 0, State::Waiting { next_at: NOW }));
+    // And what that version wrote: there is no such leg, and an attempt at it that somebody asked for is awaited.
+    let write = Write::put(item.key, Version(7), bare);
+    platform.table().write(write).await.unwrap();
+    let stored = deliveries::get(&platform, instance, id).await.unwrap().unwrap();
+    assert_eq!(stored.delivery.flows, None);
+    let attempt = Attempt { instance, notification: id, to: To::Flows, round: 0, attempt: 2 };
+    assert!(stored.delivery.awaits(&attempt));
+}
+
+#[tokio::test]
+async fn a_wake_up_for_the_bus_is_an_item_beside_the_callback_s_that_the_version_before_leaves_alone() {
+    let (platform, instance) = world(16);
+    let (_, notification) = one(instance, 1, NOW);
+    let wakes = [To::Callback, To::Flows].map(|to| {
+        let attempt = Attempt { instance, notification, to, round: 0, attempt: 2 };
+        Wake { attempt, group: "g".into() }
+    });
+    let due = NOW.plus(Duration::from_secs(3600));
+    let writes = wakes.iter().map(|wake| retries::wake(&platform, due, wake)).collect();
+    platform.table().transact(writes).await.unwrap();
+    let minute = due.minute() + 1;
+    let mut found: Vec<Wake> =
+        retries::due(&platform, minute).await.unwrap().wakes.into_iter().map(|(_, wake)| wake).collect();
+    found.sort_by_key(|wake| wake.attempt.to == To::Flows);
+    assert_eq!(found, wakes);
+    let versions: Vec<bool> =
+        platform.table().items("RETRY#").iter().map(|item| item.body.starts_with(b"{\"v\":2,")).collect();
+    assert_eq!(versions, [false, true]);
 }
 
 #[tokio::test]
@@ -290,7 +404,7 @@ proptest! {
         let platform = MemoryPlatform::with(now, 1, VISIBILITY_TIMEOUT);
         let due = Timestamp::from_millis(now.as_millis() + ahead);
         let (batch, notification) = one(InstanceId::from_random(5), n, NOW);
-        let attempt = Attempt { instance: batch.instance, notification, round: 2, attempt: 7 };
+        let attempt = Attempt { instance: batch.instance, notification, to: To::Callback, round: 2, attempt: 7 };
         let write = retries::wake(&platform, due, &Wake { attempt, group: "g".into() });
         let minute: i64 = write.key.partition.split('#').nth(1).unwrap().parse().unwrap();
         prop_assert!(minute * MINUTE_MS >= due.as_millis());

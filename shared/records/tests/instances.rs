@@ -203,12 +203,16 @@ async fn a_number_that_is_taken_is_not_given_again() {
 }
 
 #[tokio::test]
-async fn the_events_of_an_instance_are_on_when_it_says_so_or_has_a_callback() {
+async fn the_events_of_an_instance_are_on_when_it_says_so_or_has_a_callback_or_flows() {
     let platform = platform(7);
     let (account, _) = owner(&platform).await;
     let callback = (configuration::CALLBACK_URL, "https://app.example/");
-    let cases: [(&[(&str, &str)], bool); 5] = [
+    let flows = (configuration::FLOW_ENABLED, "True");
+    let cases: [(&[(&str, &str)], bool); 8] = [
         (&[], false),
+        (&[flows], true),
+        (&[(configuration::FLOW_ENABLED, "false")], false),
+        (&[flows, (configuration::ENABLED, "false")], false),
         (&[callback], true),
         (&[callback, (configuration::ENABLED, "false")], false),
         (&[callback, (configuration::ENABLED, "")], false),
@@ -218,6 +222,8 @@ async fn the_events_of_an_instance_are_on_when_it_says_so_or_has_a_callback() {
         let id = make(&platform, &account, plain, &[]).await.instance.id;
         let view = instances::webhook_views(&platform, &[id]).await.unwrap().remove(0).unwrap();
         assert_eq!(view.events_on, on, "{plain:?}");
+        let view = instances::callback_view(&platform, id).await.unwrap().unwrap();
+        assert_eq!(view.flows, plain.contains(&flows), "{plain:?}");
     }
 }
 
@@ -314,7 +320,7 @@ async fn an_account_that_names_another_s_provider_account_many_times_does_not_cr
 /// The same error, wherever a newer version's item is met.
 fn newer<T: std::fmt::Debug>(result: Result<T, RecordError>) {
     let error = result.unwrap_err();
-    assert!(matches!(error, RecordError::Newer(_, 2)), "{error}");
+    assert!(matches!(error, RecordError::Newer(_, 3)), "{error}");
 }
 
 #[tokio::test]
@@ -341,7 +347,7 @@ async fn what_a_newer_version_wrote_is_told_so_and_never_guessed_at() {
         let text = String::from_utf8_lossy(&item.body);
         let (first, rest) = text.split_at("{\"v\":1".len());
         assert_eq!(first, "{\"v\":1", "every kind of item says its version: {kinds:?}");
-        let body = [b"{\"v\":2".as_slice(), &item.body[first.len()..]].concat();
+        let body = [b"{\"v\":3".as_slice(), &item.body[first.len()..]].concat();
         assert!(!rest.is_empty());
         platform.table().write(Write::put(item.key, Version(2), body)).await.unwrap();
     }

@@ -28,12 +28,7 @@ pub const KEY: &str = "emulated";
 /// What tools of AWS are told to call it.
 #[must_use]
 pub fn credentials() -> [(&'static str, &'static str); 4] {
-    [
-        ("AWS_ACCESS_KEY_ID", KEY),
-        ("AWS_SECRET_ACCESS_KEY", KEY),
-        ("AWS_REGION", REGION),
-        ("AWS_DEFAULT_REGION", REGION),
-    ]
+    [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", KEY), ("AWS_REGION", REGION), ("AWS_DEFAULT_REGION", REGION)]
 }
 
 /// The environment variable that names the emulator; `ministack` where it is absent.

@@ -187,21 +187,25 @@ impl Stack {
         let _turn = FILE.lock().unwrap_or_else(PoisonError::into_inner);
         let path = python::target().join("calls.json");
         let queue = |url: &str| {
-            let name = self.outputs.iter().find(|(_, value)| *value == url).map(|(name, _)| name.trim_end_matches("Url"));
+            let name =
+                self.outputs.iter().find(|(_, value)| *value == url).map(|(name, _)| name.trim_end_matches("Url"));
             name.unwrap_or_else(|| panic!("a queue that is not the template's: {url}")).to_owned()
         };
         let mut all: BTreeMap<String, BTreeSet<String>> = match std::fs::read_to_string(&path) {
-            Ok(text) if !FIRST.swap(false, Ordering::SeqCst) => serde_json::from_str::<BTreeMap<String, Vec<Value>>>(&text)
-                .expect("the file's own form")
-                .into_iter()
-                .map(|(function, calls)| (function, calls.iter().map(Value::to_string).collect()))
-                .collect(),
+            Ok(text) if !FIRST.swap(false, Ordering::SeqCst) => {
+                serde_json::from_str::<BTreeMap<String, Vec<Value>>>(&text)
+                    .expect("the file's own form")
+                    .into_iter()
+                    .map(|(function, calls)| (function, calls.iter().map(Value::to_string).collect()))
+                    .collect()
+            }
             _ => BTreeMap::new(),
         };
         for call in self.wire.take() {
             all.entry(call.caller.clone()).or_default().extend(call.granted(queue).iter().map(Value::to_string));
         }
-        let lines = |calls: &BTreeSet<String>| calls.iter().map(|call| format!("    {call}")).collect::<Vec<_>>().join(",\n");
+        let lines =
+            |calls: &BTreeSet<String>| calls.iter().map(|call| format!("    {call}")).collect::<Vec<_>>().join(",\n");
         let functions: Vec<String> =
             all.iter().map(|(function, calls)| format!("  \"{function}\": [\n{}\n  ]", lines(calls))).collect();
         std::fs::write(path, format!("{{\n{}\n}}\n", functions.join(",\n"))).expect("the file of calls");

@@ -9,8 +9,8 @@ use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::QueueAttributeName;
 use deployment::{Client, Deployment, Sink, contact, until};
 use platform::{Platform as _, Queue as _};
-use pollhook_cloud_tests::stack::{self, ADMIN_KEY, Stack};
 use pollhook_cloud_tests::cloud;
+use pollhook_cloud_tests::stack::{self, ADMIN_KEY, Stack};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -157,7 +157,14 @@ async fn a_poll_job_is_taken_from_its_queue() {
     let account = account().await;
     let stack = account.stack;
     let provider = format!("dbid:{}", deployment::scenarios::fresh());
-    account.client.provision("Acme", "dropbox", &[("event.vendor.account", provider.as_str()), ("event.notification.enabled", "true")]).await;
+    account
+        .client
+        .provision(
+            "Acme",
+            "dropbox",
+            &[("event.vendor.account", provider.as_str()), ("event.notification.enabled", "true")],
+        )
+        .await;
     let body = json!({ "list_folder": { "accounts": [provider] }, "delta": { "users": [1] } }).to_string();
     assert_eq!(account.client.sends("dropbox", None, "", &body).await, Some(200));
     until("an empty queue", async || (held(stack, "PollsUrl").await == 0).then_some(())).await;

@@ -1,4 +1,4 @@
-//! A callback on a real socket that keeps what it gets.
+//! A callback (or a rule engine) on a real socket that keeps what it gets.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -35,10 +35,11 @@ impl Received {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// The notification's id.
+    /// The notification's id; of an entry of the event bus, its event's.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.json["message"]["eventId"].as_str().unwrap()
+        let told = &self.json["message"]["eventId"];
+        told.as_str().or(self.json["detail"]["eventId"].as_str()).unwrap()
     }
 
     /// Ids of objects and events.

@@ -1,13 +1,17 @@
 //! A platform whose calls fail where the test says: one-shot errors, with and without effect.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use platform::testing::{MemoryPlatform, MemoryQueue, MemoryTable, MemoryVault};
+use events::InstanceId;
+use platform::testing::{MemoryBus, MemoryPlatform, MemoryQueue, MemoryTable, MemoryVault};
 use platform::{
-    Clock, Consistency, Item, Key, Outgoing, Page, Platform, Query, Queue, QueueError, Random, Receipt, Received,
-    SendError, Table, TableError, Write,
+    Bus, BusError, Clock, Consistency, Entry, Item, Key, Outgoing, Page, Platform, PublishError, Query, Queue,
+    QueueError, Random, Receipt, Received, SendError, Table, TableError, Write,
 };
+
+use crate::flows::Published;
 
 /// What goes wrong with one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,7 +20,7 @@ pub enum Trouble {
     Lost,
     /// It is not done, and nobody knows.
     NotDone,
-    /// Another write is in the way; of a send, every other message is not taken.
+    /// Another write is in the way; of a send or a publish, every other message or entry is not taken.
     Conflict,
     /// Too much at once.
     Throttled,
@@ -34,6 +38,13 @@ impl Trouble {
         }
     }
 
+    fn bus(self) -> BusError {
+        match self {
+            Self::Throttled => BusError::Throttled,
+            _ => BusError::Unavailable("as the test asked".into()),
+        }
+    }
+
     fn queue(self) -> QueueError {
         match self {
             Self::Throttled => QueueError::Throttled,
@@ -47,7 +58,11 @@ struct Plan {
     acts: usize,
     troubles: Vec<(usize, Trouble)>,
     reads: usize,
+    eventual: usize,
     unreadable: Vec<usize>,
+    lagging: bool,
+    refusals: BTreeMap<InstanceId, (u64, usize)>,
+    offered: HashMap<String, usize>,
 }
 
 /// Which calls fail. Clones are the same plan.
@@ -68,16 +83,17 @@ impl Planned {
     }
 
     /// Counts a read, and tells whether it succeeds.
-    fn readable(&self) -> bool {
+    fn readable(&self, consistency: Consistency) -> bool {
         let mut plan = self.plan();
         let read = plan.reads;
         plan.reads += 1;
+        plan.eventual += usize::from(consistency == Consistency::Eventual);
         !plan.unreadable.contains(&read)
     }
 }
 
-/// The platform in memory, with calls that fail. Acts (writes, sends, acknowledgements) and reads are counted apart, from 0
-/// and across restarts.
+/// The platform in memory, with calls that fail. Acts (writes, sends, publishes, acknowledgements) and reads are counted
+/// apart, from 0 and across restarts.
 #[derive(Clone, Debug)]
 pub struct Faulty {
     /// The platform underneath.
@@ -85,6 +101,7 @@ pub struct Faulty {
     table: FaultyTable,
     batches: FaultyQueue,
     polls: FaultyQueue,
+    bus: FaultyBus,
     plan: Planned,
 }
 
@@ -97,7 +114,8 @@ impl Faulty {
         let table = FaultyTable { inner: memory.table().clone(), plan: plan.clone() };
         let batches = FaultyQueue { inner: memory.batches().clone(), plan: plan.clone() };
         let polls = FaultyQueue { inner: memory.polls().clone(), plan: plan.clone() };
-        Self { memory, table, batches, polls, plan }
+        let bus = FaultyBus { inner: memory.bus().clone(), plan: plan.clone() };
+        Self { memory, table, batches, polls, bus, plan }
     }
 
     pub(crate) fn restart(&self) -> Self {
@@ -114,6 +132,29 @@ impl Faulty {
     #[must_use]
     pub fn reads(&self) -> usize {
         self.plan.plan().reads
+    }
+
+    /// How many of the reads were eventual.
+    #[must_use]
+    pub fn eventual_reads(&self) -> usize {
+        self.plan.plan().eventual
+    }
+
+    /// From now on, an eventual read of an item sees nothing of what was ever written.
+    pub fn lag(&self) {
+        self.plan.plan().lagging = true;
+    }
+
+    /// From now on, the bus does not take the first `first` offers of each event of the instance whose object's number is a
+    /// multiple of `every`.
+    pub fn refuse(&self, instance: InstanceId, every: u64, first: usize) {
+        self.plan.plan().refusals.insert(instance, (every, first));
+    }
+
+    /// The bus.
+    #[must_use]
+    pub fn bus(&self) -> &FaultyBus {
+        &self.bus
     }
 
     /// The act `ahead` of now (0: the next one) fails.
@@ -169,8 +210,12 @@ pub struct FaultyTable {
 }
 
 impl FaultyTable {
-    async fn read<T>(&self, read: impl Future<Output = Result<T, TableError>>) -> Result<T, TableError> {
-        if self.plan.readable() { read.await } else { Err(TableError::Throttled) }
+    async fn read<T>(
+        &self,
+        consistency: Consistency,
+        read: impl Future<Output = Result<T, TableError>>,
+    ) -> Result<T, TableError> {
+        if self.plan.readable(consistency) { read.await } else { Err(TableError::Throttled) }
     }
 
     async fn act(&self, act: impl Future<Output = Result<(), TableError>>) -> Result<(), TableError> {
@@ -184,11 +229,12 @@ impl FaultyTable {
 
 impl Table for FaultyTable {
     async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Item>, TableError> {
-        self.read(self.inner.get(key, consistency)).await
+        let item = self.read(consistency, self.inner.get(key, consistency)).await?;
+        Ok(item.filter(|_| consistency == Consistency::Strong || !self.plan.plan().lagging))
     }
 
     async fn get_many(&self, keys: &[Key], consistency: Consistency) -> Result<Vec<Option<Item>>, TableError> {
-        self.read(self.inner.get_many(keys, consistency)).await
+        self.read(consistency, self.inner.get_many(keys, consistency)).await
     }
 
     async fn write(&self, write: Write) -> Result<(), TableError> {
@@ -200,7 +246,7 @@ impl Table for FaultyTable {
     }
 
     async fn query(&self, query: &Query) -> Result<Page, TableError> {
-        self.read(self.inner.query(query)).await
+        self.read(query.consistency, self.inner.query(query)).await
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<(), TableError> {
@@ -246,5 +292,59 @@ impl Queue for FaultyQueue {
             Some(Trouble::Lost) => self.inner.acknowledge(receipts).await.and(Err(Trouble::Lost.queue())),
             Some(trouble) => Err(trouble.queue()),
         }
+    }
+}
+
+/// See [`Faulty`].
+#[derive(Clone, Debug)]
+pub struct FaultyBus {
+    inner: MemoryBus,
+    plan: Planned,
+}
+
+impl FaultyBus {
+    /// What the bus took, in order.
+    #[must_use]
+    pub fn published(&self) -> Vec<Published> {
+        self.inner.entries().iter().map(Published::read).collect()
+    }
+
+    /// Whether the bus takes the entry this time.
+    fn takes(&self, entry: &Entry) -> bool {
+        let mut plan = self.plan.plan();
+        let offered = plan.offered.entry(entry.detail.clone()).or_default();
+        let before = *offered;
+        *offered += 1;
+        let Published { instance, object, .. } = Published::read(entry);
+        let (every, first) = plan.refusals.get(&instance).copied().unwrap_or((1, 0));
+        before >= first || object.parse::<u64>().is_ok_and(|number| number % every != 0)
+    }
+}
+
+impl Bus for FaultyBus {
+    async fn publish(&self, entries: Vec<Entry>) -> Result<(), PublishError> {
+        let trouble = self.plan.next();
+        let (mut failed, mut taken) = (Vec::new(), Vec::new());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let hindered = match trouble {
+                None | Some(Trouble::Lost) => false,
+                Some(Trouble::Conflict) => index % 2 == 0,
+                Some(Trouble::NotDone | Trouble::Throttled) => true,
+            };
+            if hindered || !self.takes(&entry) {
+                failed.push(index);
+            } else {
+                taken.push(entry);
+            }
+        }
+        let all = failed.len() + taken.len();
+        if !taken.is_empty() {
+            self.inner.publish(taken).await?;
+        }
+        if trouble == Some(Trouble::Lost) {
+            failed = (0..all).collect();
+        }
+        let error = trouble.map_or(BusError::Throttled, Trouble::bus);
+        if failed.is_empty() { Ok(()) } else { Err(PublishError { failed, error }) }
     }
 }

@@ -46,6 +46,12 @@ impl Spec {
         self.set(configuration::CALLBACK_URL, url)
     }
 
+    /// The same, with flows on.
+    #[must_use]
+    pub fn flows(self) -> Self {
+        self.set(configuration::FLOW_ENABLED, "true")
+    }
+
     /// The same, its notifications signed with `key`.
     #[must_use]
     pub fn signed(self, key: &str) -> Self {

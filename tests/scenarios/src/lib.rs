@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Webhook (signed, redelivered until 2xx) ─▶ receiver ─▶ queue ─▶ dispatcher ─▶ Callbacks (scripted, check signatures)
+//!                                                                  │    └▶ bus (refuses as scripted)
 //!                                                                  sweep ◀─ clock that the test turns
 //! ```
 //!
@@ -15,6 +16,7 @@
 mod audit;
 mod callbacks;
 mod faults;
+mod flows;
 mod instances;
 mod logs;
 mod provider;
@@ -23,7 +25,8 @@ mod world;
 
 pub use callbacks::{Behaviour, Callbacks, Caller, Posted, Reply};
 pub use dispatcher::RetryPolicy;
-pub use faults::{Faulty, Trouble};
+pub use faults::{Faulty, FaultyBus, Trouble};
+pub use flows::Published;
 pub use instances::{Made, Spec, batch};
 pub use logs::{Capture, Logs};
 pub use provider::{Webhook, hubspot_change};

@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use connectors::Catalogue;
-use dispatcher::{Dispatcher, Fault, RetryPolicy};
+use dispatcher::{Dispatcher, Fault, RetryPolicy, Taken};
 use egress::Policy;
 use events::time::MINUTE_MS;
 use events::{InstanceId, Message, Timestamp};
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -23,7 +24,7 @@ use tower::ServiceExt as _;
 use url::Url;
 use webhook_receiver::Receiver;
 
-use crate::{Callbacks, Caller, Faulty, Made, Spec, Webhook};
+use crate::{Callbacks, Caller, Faulty, FaultyBus, Made, Spec, Webhook};
 
 /// Where the installation is reached.
 pub const PUBLIC_URL: &str = "https://pollhook.example";
@@ -43,7 +44,7 @@ struct Process {
     router: Router,
     receiver: Arc<Receiver<Faulty>>,
     /// Two, as of two processes: what one of them is at work on, the other does not know.
-    dispatchers: [Dispatcher<Faulty, Caller>; 2],
+    dispatchers: [Dispatcher<Faulty, Caller, FaultyBus>; 2],
 }
 
 impl Process {
@@ -64,7 +65,10 @@ impl Process {
         Self {
             router: webhook_receiver::router(Arc::clone(&receiver)).merge(instances_api::router(Arc::new(api))),
             receiver,
-            dispatchers: [0, 1].map(|_| Dispatcher::new(Arc::clone(&shared), caller(), Arc::clone(&policy), retry)),
+            dispatchers: [0, 1].map(|_| {
+                let bus = platform.bus().clone();
+                Dispatcher::new(Arc::clone(&shared), caller(), bus, Arc::clone(&policy), retry)
+            }),
             platform,
         }
     }
@@ -173,12 +177,26 @@ impl World {
         self.call(webhook.request(self.now())).await
     }
 
+    /// The dispatcher of the process that is alive.
+    #[must_use]
+    pub fn dispatcher(&self) -> &Dispatcher<Faulty, Caller, FaultyBus> {
+        &self.process.dispatchers[0]
+    }
+
     /// One message, as the queue would hand it over.
     ///
     /// # Errors
     /// The dispatcher's.
     pub async fn handle(&self, message: &str) -> Result<(), Fault> {
-        self.process.dispatchers[0].handle(message).await
+        self.dispatcher().handle(message, 1).await
+    }
+
+    /// One message, as the queue would hand it over the second time.
+    ///
+    /// # Errors
+    /// The dispatcher's.
+    pub async fn handle_again(&self, message: &str) -> Result<(), Fault> {
+        self.dispatcher().handle(message, 2).await
     }
 
     /// Sends once everything that the provider saw no 2xx for.
@@ -233,12 +251,22 @@ impl World {
         let queue = self.platform().batches();
         let received = queue.receive(10, Duration::ZERO).await.unwrap_or_default();
         let any = !received.is_empty();
-        let dispatchers = self.process.dispatchers.iter().cycle();
-        let handled = received.into_iter().zip(dispatchers).map(|(message, dispatcher)| async move {
-            if dispatcher.handle(&message.body).await.is_ok() {
-                // A lost acknowledgement brings the message again.
-                let _ = queue.acknowledge(vec![message.receipt]).await;
-            }
+        let (even, odd): (Vec<_>, Vec<_>) = received.into_iter().enumerate().partition(|(index, _)| index % 2 == 0);
+        let handled = self.process.dispatchers.iter().zip([even, odd]).map(|(dispatcher, received)| async move {
+            let taken = |(_, m): &'_ (usize, platform::Received)| (m.body.clone(), m.receive_count);
+            let texts: Vec<(String, u32)> = received.iter().map(taken).collect();
+            let taken: Vec<Taken<'_>> =
+                texts.iter().map(|(text, count)| Taken { text, receive_count: *count }).collect();
+            let done = dispatcher.handle_all(&taken).for_each_concurrent(None, |(index, outcome)| {
+                let receipt = received[index].1.receipt.clone();
+                async move {
+                    if outcome.is_ok() {
+                        // A lost acknowledgement brings the message again.
+                        let _ = queue.acknowledge(vec![receipt]).await;
+                    }
+                }
+            });
+            done.await;
         });
         join_all(handled).await;
         any
@@ -298,6 +326,27 @@ impl World {
         let (status, text) = self.call(request).await;
         assert!(status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE, "{status} {text}");
         !status.is_success() || text != "[]"
+    }
+
+    /// Releases what is parked until nothing is, restarting whatever dies; how often it died.
+    pub async fn release_all(&mut self) -> usize {
+        let mut deaths = 0;
+        loop {
+            let memory = self.platform().memory.clone();
+            let released = async {
+                let released = self.release().await;
+                self.settle().await;
+                released
+            };
+            match memory.run_until_crash(released).await {
+                Ok(false) => return deaths,
+                Ok(true) => {}
+                Err(_) => {
+                    deaths += 1;
+                    self.restart();
+                }
+            }
+        }
     }
 
     /// The owner deletes an instance, through the API.

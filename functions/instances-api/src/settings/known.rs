@@ -90,13 +90,20 @@ const fn known(
 }
 
 /// All of them, in the order in which they are listed.
-pub(crate) const KNOWN: [Known; 26] = [
+pub(crate) const KNOWN: [Known; 27] = [
     known(
         keys::ENABLED,
         Kind::Boolean,
         None,
         "Events Enabled",
-        "Whether events are told; unset, they are once there is a callback",
+        "Whether events are told; unset, they are once there is a callback or flows are on",
+    ),
+    known(
+        keys::FLOW_ENABLED,
+        Kind::Boolean,
+        Some("false"),
+        "Flows Enabled",
+        "Whether each event goes to the event bus as well, where a rule can start a flow",
     ),
     known(
         keys::VENDOR_TYPE,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use events::message::To;
 use events::{NotificationId, Timestamp};
 use http::StatusCode;
 use records::deliveries::{self, Attempted, State};
@@ -77,6 +78,29 @@ async fn the_attempts_say_why_nothing_arrived() {
             {"at": NOW.iso_millis(), "round": 0, "attempt": 2, "status": 500, "error": "status 500", "latencyMs": 12},
         ])
     );
+}
+
+#[tokio::test]
+async fn how_the_event_bus_fares_stands_beside_the_callback_where_flows_are_on() {
+    let world = World::new(35).await;
+    let id = world.instance(json!({"event.notification.callback.url": CALLBACK, "event.flow.enabled": true})).await;
+    let event = world.delivery(id, 1, State::Waiting { next_at: NOW }, "{}".into()).await;
+    let path = format!("/instances/{id}/events/{event}");
+    assert!(world.get(&path).await.json.get("flows").is_none());
+    let before = deliveries::get(&world.platform, id, event).await.unwrap().unwrap();
+    let mut after = before.delivery.clone();
+    let leg = after.leg_mut(To::Flows);
+    let error = Some("1 of 1 events: the event bus is throttled".to_owned());
+    leg.note(Attempted { at: NOW, round: 0, attempt: 1, status: None, latency_ms: 3, error });
+    leg.state = State::Parked { at: NOW };
+    deliveries::proceed(&world.platform, Some(&before), after, Vec::new()).await.unwrap();
+    let reply = world.get(&path).await;
+    assert_eq!((&reply.json["status"], &reply.json["delivery"]["state"]), (&json!("DISPATCHED"), &json!("waiting")));
+    let at = NOW.iso_millis();
+    let attempt = json!({
+        "at": at, "round": 0, "attempt": 1, "error": "1 of 1 events: the event bus is throttled", "latencyMs": 3,
+    });
+    assert_eq!(reply.json["flows"], json!({"state": "parked", "since": at, "round": 0, "attempts": [attempt]}));
 }
 
 #[tokio::test]

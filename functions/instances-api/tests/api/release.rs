@@ -1,6 +1,6 @@
 //! Listing and releasing parked notifications.
 
-use events::message::Attempt;
+use events::message::{Attempt, To};
 use events::{InstanceId, Message, NotificationId};
 use http::StatusCode;
 use platform::testing::Moment;
@@ -103,6 +103,48 @@ async fn a_release_for_one_callback_leaves_the_others_and_never_touches_another_
     assert_eq!(event_ids(&released), sorted(&[of_second]));
     assert_eq!(event_ids(&queued(&world, ALL).await), sorted(&[of_first]));
     assert_eq!(release(&world, &of_url("https://c.example.com/")).await.json, json!([]));
+}
+
+#[tokio::test]
+async fn what_is_parked_on_its_way_to_the_bus_is_released_too_and_only_what_is_parked() {
+    let world = World::new(47).await;
+    let instance = callback(&world, CALLBACK).await;
+    let both = world.parked(instance, 1).await;
+    let told = world.delivery(instance, 2, State::Waiting { next_at: NOW }, "{}".into()).await;
+    for (id, callback) in [(both, None), (told, Some(State::Told { at: NOW }))] {
+        let before = deliveries::get(&world.platform, instance, id).await.unwrap().unwrap();
+        let mut after = before.delivery.clone();
+        after.callback.state = callback.unwrap_or(after.callback.state);
+        let leg = after.leg_mut(To::Flows);
+        (leg.attempt, leg.state, leg.owed) = (3, State::Parked { at: NOW }, vec![0]);
+        deliveries::proceed(&world.platform, Some(&before), after, Vec::new()).await.unwrap();
+    }
+    let legs = |reply: &Reply| {
+        let of = |id: NotificationId| {
+            let found = reply.json.as_array().unwrap().iter().find(|d| d["eventId"] == id.as_str());
+            found.unwrap()["legs"].clone()
+        };
+        (of(both), of(told))
+    };
+    let expected = (json!(["callback", "flows"]), json!(["flows"]));
+    assert_eq!(legs(&queued(&world, ALL).await), expected);
+    // One message of the three is not taken: its leg stays parked, the others are released.
+    world.platform.batches().fail_next_send([0], QueueError::Throttled);
+    assert_eq!(release(&world, ALL).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((attempts(&world).len(), queued(&world, ALL).await.json.as_array().unwrap().len()), (2, 1));
+    assert_eq!(release(&world, ALL).await.status, StatusCode::OK);
+    assert_eq!(queued(&world, ALL).await.json, json!([]));
+    let sent = attempts(&world);
+    assert_eq!(sent.len(), 3);
+    for attempt in sent {
+        assert_eq!((attempt.round, attempt.attempt), (1, 1));
+        let stored = deliveries::get(&world.platform, instance, attempt.notification).await.unwrap().unwrap();
+        assert!(stored.delivery.awaits(&attempt));
+        let flows = stored.delivery.flows.unwrap();
+        assert_eq!((flows.round, flows.owed), (1, vec![0]), "what the bus took is not owed again");
+    }
+    let told = leg(&world, instance, told).await;
+    assert_eq!((told.round, told.state), (0, State::Told { at: NOW }));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::common::{Client, KEY, SECRET, Server, Sink, contact, until};
+use super::common::{KEY, SECRET, Server, Sink, contact, customer, until};
 
 /// The page's figures by their series.
 async fn figures(server: &Server) -> BTreeMap<String, f64> {
@@ -31,7 +31,7 @@ async fn metrics_count_what_was_taken_what_was_refused_and_what_waits() {
     let sink = Sink::answering(|_, n| if n == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }).await;
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     assert_eq!(figures(&server).await[r#"pollhook_received_total{connector="hubspot"}"#], 0.0);
     let instance = client.hubspot(1, &sink.url).await;
     assert_eq!(client.hubspot_sends(&contact(1, [1, 2])).await, Some(200));
@@ -71,7 +71,7 @@ async fn who_asks_for_it_reads_a_line_for_each_webhook_that_leads_to_its_event()
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new().await);
     let flags = ["--allow-callbacks-to", "127.0.0.0/8", "--log", "info"];
     let server = Server::spawn(&mut Server::command(folder.path(), &flags)).await;
-    let client = Client::new(&server.url, folder.path());
+    let client = customer(&server.url, folder.path());
     let instance = client.hubspot(1, &sink.url).await;
     assert_eq!(client.hubspot_sends(&contact(1, [1, 2])).await, Some(200));
     assert_eq!(unsigned(&server).await, 401);

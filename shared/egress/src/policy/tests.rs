@@ -377,3 +377,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_operator_s_one_url_is_exempt_from_the_address_policy_and_from_nothing_else() {
+    let only = |text: &str| Policy::only(Url::parse(text).unwrap());
+    for url in ["http://127.0.0.1:9/rules", "https://[::1]/", "http://localhost/x?y=z", "https://rules.example/"] {
+        let policy = only(url);
+        assert_eq!(policy.check(url).map(|url| policy.vet(&url)), Ok(Ok(Route::Own)), "{url}");
+    }
+    for (url, refusal) in [
+        ("ftp://rules.example/", Refusal::Scheme),
+        ("https://u:p@rules.example/", Refusal::Credentials),
+        ("https://rules.example/#x", Refusal::Fragment),
+    ] {
+        assert_eq!(only(url).check(url), Err(refusal), "{url}");
+    }
+    let policy = only("http://127.0.0.1:9/rules");
+    for other in
+        ["http://127.0.0.1:9/", "http://127.0.0.1:9/rules/", "http://127.0.0.1:8/rules", "https://app.example/"]
+    {
+        assert_eq!(policy.check(other), Err(Refusal::Other), "{other}");
+    }
+    // Nor does what else is asked of it let anything through.
+    assert!(policy.address("127.0.0.1".parse().unwrap()).is_err());
+}

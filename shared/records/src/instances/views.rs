@@ -73,6 +73,9 @@ pub struct CallbackView {
     pub tags: Vec<String>,
     /// Where to post; without it notifications are kept to be read.
     pub url: Option<String>,
+    /// Whether each event goes to the event bus as well.
+    #[serde(default)]
+    pub flows: bool,
     /// Leave out of notifications what the old product did not send.
     pub strict: bool,
     /// As [`WebhookView::group`].
@@ -273,6 +276,7 @@ pub(super) async fn views<P: Platform>(
         name: instance.name.clone(),
         tags: instance.tags.clone(),
         url: instance.setting(configuration::CALLBACK_URL).map(str::to_owned),
+        flows: instance.flows_on(),
         strict: instance.setting(configuration::CONTRACT) == Some("strict"),
         group: instance.group(),
         username: instance
