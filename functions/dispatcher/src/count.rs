@@ -11,7 +11,7 @@ use crate::deliver::Telling;
 use crate::outcome::Step;
 
 /// Bytes of an error that a line shows; the record has all of it.
-const ERROR_BYTES: usize = 80;
+const ERROR_BYTES: usize = 50;
 
 /// A POST was made.
 pub(crate) fn posted(attempted: &Attempted) {
