@@ -211,7 +211,8 @@ pub async fn a_redelivery_is_told_once(deployment: &mut impl Deployment) {
     assert_eq!(client.hubspot_sends(&contact(n, [3])).await, Some(200));
     let received = sink.takes(2).await;
     assert_eq!(received[1].events()[0].0, "3", "what comes after it is told next");
-    assert_eq!(client.history(instance).await.len(), 2);
+    until("both written down", async || (client.history(instance).await.len() == 2).then_some(())).await;
+    assert_eq!(sink.received().len(), 2);
 }
 
 /// 100 changes in more than a message of the queue holds: five notifications, the whole body in each.
