@@ -182,6 +182,7 @@ fn settings(folder: &Path) -> Serve {
         public_url: None,
         allow_callbacks_to: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8))],
         connectors: Some(folder.join("connectors")),
+        admin_key_sha256: None,
         // The demo starts no log: its output is what is to be read.
         log: String::new(),
     }
