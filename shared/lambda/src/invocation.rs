@@ -52,8 +52,10 @@ where
     let (work, after) = (&work, &after);
     let function = service_fn(|LambdaEvent { payload, context }: LambdaEvent<E>| async move {
         logs::begin(&context.request_id);
-        let answer = work(payload, Invocation::new(context)).await;
-        if timeout(AFTER, after()).await.is_err() {
+        // On the heap, here and where the roles' work begins: what AWS's clients await is nested so deep that the compiler
+        // would not lay it out in one piece.
+        let answer = Box::pin(work(payload, Invocation::new(context))).await;
+        if timeout(AFTER, Box::pin(after())).await.is_err() {
             tracing::warn!("what is done after each event took too long, and is done after the next one");
         }
         answer

@@ -52,7 +52,7 @@ pub fn main(function: impl AsyncFnOnce(&Settings) -> Result<(), Error>) -> ExitC
     let filter = settings.log();
     logs::to_stdout(filter.as_ref().cloned().unwrap_or_else(|_| logs::default_filter()));
     let ended = match filter.and_then(|_| settings.runtime_api()) {
-        Ok(()) => run(function(&settings)),
+        Ok(()) => run(Box::pin(function(&settings))),
         Err(error) => Err(error.into()),
     };
     match ended {
