@@ -53,6 +53,8 @@ pub(crate) enum Problem {
     Unauthorized,
     /// The caller's: neither its path nor its keys name an instance.
     NoToken,
+    /// The caller's: it did not show the admin key.
+    NotAdmin,
     /// The caller's: only operators may.
     OperatorsOnly,
     /// The caller's: there is no such thing, or it is another account's.
@@ -79,7 +81,7 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized | Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::NoToken | Self::NotAdmin => StatusCode::UNAUTHORIZED,
             Self::OperatorsOnly => StatusCode::FORBIDDEN,
             Self::NoSuch(_) | Self::NoneMatch => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -102,6 +104,7 @@ impl Problem {
             Self::NoToken => "a path without an instance's id means the instance of a token: add Element <the \
                               instance's token> to the Authorization header, or the id to the path"
                 .into(),
+            Self::NotAdmin => "the Authorization header must be: Bearer <the installation's admin key>".into(),
             Self::OperatorsOnly => "only an operator's account may read this".into(),
             Self::NoSuch(what) => format!("there is no such {what}"),
             Self::NoneMatch => "there is no instance, or none that the filters match".into(),
@@ -142,7 +145,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         if self.status() == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("User, Organization, Element"));
+            let wanted = if self == Self::NotAdmin { "Bearer" } else { "User, Organization, Element" };
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(wanted));
         }
         response.extensions_mut().insert(self);
         response

@@ -21,6 +21,7 @@
 //! | `POST`, `GET /elements/{keyOrId}/instances`, `GET`, `PUT`, `PATCH`, `DELETE …/{id}` | as `/instances`, of one connector |
 //! | `GET`, `PUT /notifications/subscriptions/deliveries` | `release` |
 //! | `GET /refused` | `refused`, for operators |
+//! | `POST /accounts` | `accounts`, for who has the admin key, where one is configured |
 //!
 //! Every route of an instance is there without `{id}` too, and means the instance whose token stands among the keys.
 //!
@@ -30,6 +31,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accounts;
 mod answer;
 mod authorization;
 mod elements;
@@ -59,6 +61,8 @@ use connectors::Catalogue;
 use platform::Platform;
 use url::Url;
 
+pub use accounts::{AdminKeySha256, NoSha256};
+
 /// Where every route begins.
 const BASE: &str = "/elements/api-v2";
 
@@ -77,6 +81,8 @@ pub struct Api<P> {
     pub catalogue: Arc<Catalogue>,
     /// Who posts what is asked for at once.
     pub callbacks: Arc<dyn egress::Callbacks>,
+    /// Of the key that makes accounts; without it there is no path for it.
+    pub admin_key_sha256: Option<AdminKeySha256>,
 }
 
 impl<P> fmt::Debug for Api<P> {
@@ -102,8 +108,10 @@ pub fn router<P: Platform>(api: Arc<Api<P>>) -> Router {
     let by_token = instance().get(listing::list::<P>).post(instances::provision::<P>);
     let router = of_instance(Router::new(), "/instances", by_token);
     let router = of_instance(router, "/instances/{id}", instance().get(instances::read::<P>));
+    let made = api.admin_key_sha256.is_some().then(|| ("/accounts", post(accounts::make::<P>)));
     routes
         .into_iter()
+        .chain(made)
         .fold(router, |router, (path, methods)| route(router, path, methods))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(Arc::clone(&api), answer::finish::<P>))

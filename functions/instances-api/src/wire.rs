@@ -109,6 +109,17 @@ impl<'a> ItemGiven<'a> {
     }
 }
 
+/// Whether an account that is to be made is an operator's. The body may be left out.
+///
+/// # Errors
+/// [`Invalid`].
+pub(crate) fn operator(body: &[u8]) -> Result<bool, Invalid> {
+    if body.is_empty() {
+        return Ok(false);
+    }
+    read(body)?.get("operator").map_or(Ok(false), |raw| boolean("operator", raw))
+}
+
 /// The fields of a body.
 fn read(body: &[u8]) -> Result<Object<'_>, Invalid> {
     serde_json::from_slice(body).map_err(|error| {

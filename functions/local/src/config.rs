@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use instances_api::AdminKeySha256;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
@@ -151,6 +152,11 @@ pub struct Serve {
     /// same key. Read at the start; one that does not load stops it. Check yours with `pollhook connectors check`.
     #[arg(long, env = "POLLHOOK_CONNECTORS", value_name = "FOLDER")]
     pub connectors: Option<PathBuf>,
+
+    /// The SHA-256, in hexadecimal digits, of the key that makes more accounts: POST /elements/api-v2/accounts with
+    /// "Authorization: Bearer KEY". Use 32 random bytes, not a password. Without it there is no such path.
+    #[arg(long, env = "POLLHOOK_ADMIN_KEY_SHA256", value_name = "HASH", hide_env_values = true)]
+    pub admin_key_sha256: Option<AdminKeySha256>,
 
     /// What to log: error, warn, info, debug or trace, also by module, e.g. "info,pollhook_dispatcher=debug". The default
     /// leaves out the line of each webhook, of which there may be thousands a second; "info" alone has them.

@@ -1,26 +1,21 @@
 //! What the process itself answers, beside the roles: its health, paths that nobody has, and requests that take too long.
+//! What that looks like is the room `front`'s, as on AWS.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use embedded::Embedded;
-use platform::{Consistency, Key, OsRandom, Platform as _, Random as _, Table as _};
-use serde_json::{Value, json};
+use front::{answer, refusal};
+use platform::{Consistency, Key, Platform as _, Table as _};
+use serde_json::json;
 
-/// Gives a request up that is not answered within the state's time. Dropping it ends what it waits for; what it has
-/// changed stays, and the sender, who learns that it is to try again, finds it.
+/// Gives a request up that is not answered within the state's time.
 pub(crate) async fn deadline(State(after): State<Duration>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(after, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &format!("the request was not done within {} s and was given up; try again", after.as_secs()),
-        ),
-    }
+    front::within(after, next.run(request)).await
 }
 
 /// Answers paths that no role has.
@@ -48,22 +43,14 @@ fn health(reads: Result<(), String>, writes: Result<(), String>) -> Response {
     }
 }
 
-fn refusal(status: StatusCode, message: &str) -> Response {
-    let request_id = format!("{:016x}", OsRandom.bits());
-    tracing::debug!(request_id, status = status.as_u16(), message, "a request was refused");
-    answer(status, &json!({ "requestId": request_id, "message": message }))
-}
-
-fn answer(status: StatusCode, body: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use axum::http::header;
     use axum::routing::get;
     use axum::{Router, middleware};
     use http_body_util::BodyExt as _;
+    use serde_json::Value;
     use tower::ServiceExt as _;
 
     use super::*;

@@ -137,6 +137,7 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         public_url: Some(public_url.clone()),
         catalogue: Arc::clone(&catalogue),
         callbacks: client.clone(),
+        admin_key_sha256: config.admin_key_sha256.clone(),
     };
     let public_url = public_url.as_str().trim_end_matches('/').to_owned();
     let receiver = Arc::new(Receiver::new(Arc::clone(&platform), &public_url, catalogue));
@@ -224,11 +225,10 @@ fn public_url(config: &Serve, address: SocketAddr) -> Result<Url, ServeError> {
         Some(url) => url.clone(),
         None => Url::parse(&format!("http://{address}")).map_err(|e| ServeError::Setting(e.to_string()))?,
     };
-    let usable = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
-    if usable && url.fragment().is_none() && url.username().is_empty() && url.password().is_none() {
+    if front::is_public_url(&url) {
         Ok(url)
     } else {
-        Err(ServeError::Setting("--public-url is http(s)://host[:port][/path], without a query or credentials".into()))
+        Err(ServeError::Setting(format!("--public-url is {}", front::PUBLIC_URL)))
     }
 }
 

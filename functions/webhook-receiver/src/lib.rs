@@ -110,6 +110,16 @@ impl<P: Platform> Receiver<P> {
         self.refusals.flush(&*self.platform).await
     }
 
+    /// [`flush`](Self::flush), if something was refused and the last time is a second ago: for a process that may be
+    /// frozen after any request, to be called after each. What is still counted then may be lost with the process.
+    pub async fn flush_when_due(&self) {
+        if self.refusals.due(self.platform.now())
+            && let Err(error) = self.flush().await
+        {
+            tracing::error!(%error, "refusals could not be written down, the next try repeats it");
+        }
+    }
+
     async fn open(&self, sealed: SealedSecret<'_>) -> Result<SecretString, RecordError> {
         if let Some(secret) = self.opened.get(sealed.name()) {
             return Ok(secret);

@@ -17,7 +17,7 @@ use crate::failure::{Failure, Stage, classify};
 use crate::limits::{InvalidLimits, Limits};
 use crate::policy::{Policy, Route};
 use crate::resolve::{Lookup, Resolver, SystemLookup};
-use crate::{CallbackRequest, Post};
+use crate::{CallbackRequest, Post, roots};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Pollhook/", env!("CARGO_PKG_VERSION")));
 
@@ -95,6 +95,7 @@ impl Client {
 
 fn build(limits: &Limits, resolver: Resolver) -> Result<reqwest::Client, Failure> {
     reqwest::Client::builder()
+        .tls_certs_only(roots::all()?.iter().cloned())
         .dns_resolver(resolver)
         // A proxy would resolve and connect in our place, past the policy.
         .no_proxy()

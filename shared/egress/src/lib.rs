@@ -39,6 +39,7 @@ mod limits;
 mod policy;
 mod ranges;
 mod resolve;
+mod roots;
 
 use std::fmt;
 use std::future::Future;

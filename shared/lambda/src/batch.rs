@@ -162,7 +162,7 @@ pub(crate) async fn handle<Q: Queue>(
 /// Whether the record is done with.
 async fn one<Q: Queue>(record: &Record, dead: &Q, work: &impl AsyncFn(&Record) -> Result<(), Failure>) -> bool {
     let Record { id, receive_count: received, .. } = record;
-    let outcome = AssertUnwindSafe(work(record)).catch_unwind().await;
+    let outcome = AssertUnwindSafe(Box::pin(work(record))).catch_unwind().await;
     match outcome.unwrap_or_else(|_| Err(Failure::ours("it panicked"))) {
         Ok(()) => true,
         Err(Failure::Poison(reason)) => set_aside(dead, record, &reason).await,

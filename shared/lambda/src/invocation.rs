@@ -6,7 +6,7 @@ use lambda_runtime::{Context, LambdaEvent, Runtime, service_fn};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
-use crate::{Error, logs};
+use crate::{Error, figures, logs};
 
 /// Kept back at the end of an invocation, for what is done after the work and for the answer: a write to the table and a
 /// request to the Runtime API on a slow CPU, with room to spare.
@@ -52,10 +52,13 @@ where
     let (work, after) = (&work, &after);
     let function = service_fn(|LambdaEvent { payload, context }: LambdaEvent<E>| async move {
         logs::begin(&context.request_id);
-        let answer = work(payload, Invocation::new(context)).await;
-        if timeout(AFTER, after()).await.is_err() {
+        // On the heap, here and where the roles' work begins: what AWS's clients await is nested so deep that the compiler
+        // would not lay it out in one piece.
+        let answer = Box::pin(work(payload, Invocation::new(context))).await;
+        if timeout(AFTER, Box::pin(after())).await.is_err() {
             tracing::warn!("what is done after each event took too long, and is done after the next one");
         }
+        figures::write();
         answer
     });
     Runtime::new(function).run().await

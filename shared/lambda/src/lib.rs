@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Between two invocations the process is frozen, perhaps for good: nothing may be left for later, so what a server does
-//! now and then is done here after each piece of work, before its answer.
+//! now and then is done here after each piece of work, before its answer; and what was counted is written into the log.
 //!
 //! *Failure modes.* A panic outside of a record fails the invocation, and the process goes on. When the Runtime API cannot
 //! be reached the process ends, and Lambda starts another.
@@ -30,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod batch;
+mod figures;
 pub mod http;
 mod invocation;
 pub mod logs;
@@ -45,14 +46,16 @@ pub use settings::{SettingError, Settings};
 /// Why a function could not start, or what it came to: whatever there is to say.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// A function's `main`: starts the log, and has `function` make the role and serve it, on one thread: functions have at
-/// most about one CPU, and work on one event at a time.
-pub fn main(function: impl AsyncFnOnce(&Settings) -> Result<(), Error>) -> ExitCode {
+/// The `main` of the function that is `role`: starts the log and the figures, and has `function` make the role and serve it,
+/// on one thread: functions have at most about one CPU, and work on one event at a time.
+pub fn main(role: &'static str, function: impl AsyncFnOnce(&Settings) -> Result<(), Error>) -> ExitCode {
     let settings = Settings::from_environment();
     let filter = settings.log();
     logs::to_stdout(filter.as_ref().cloned().unwrap_or_else(|_| logs::default_filter()));
     let ended = match filter.and_then(|_| settings.runtime_api()) {
-        Ok(()) => run(function(&settings)),
+        // Before the role is made: what it counts with is made with it.
+        Ok(()) if figures::start(role).is_err() => Err("something counts already".into()),
+        Ok(()) => run(Box::pin(function(&settings))),
         Err(error) => Err(error.into()),
     };
     match ended {

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use events::Timestamp;
 use platform::{Clock as _, SystemClock};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -82,11 +83,11 @@ struct Line(String);
 
 impl Line {
     fn text(&mut self, name: &str, value: &str) {
-        self.json(name, serde_json::Value::from(value));
+        self.json(name, value);
     }
 
-    fn json(&mut self, name: &str, value: serde_json::Value) {
-        let _ = write!(self.0, ",{}:{value}", serde_json::Value::from(name));
+    fn json(&mut self, name: &str, value: impl Into<Value>) {
+        let _ = write!(self.0, ",{}:{}", Value::from(name), value.into());
     }
 }
 
@@ -100,19 +101,19 @@ impl Visit for Line {
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.json(field.name(), value.into());
+        self.json(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.json(field.name(), value.into());
+        self.json(field.name(), value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.json(field.name(), value.into());
+        self.json(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.json(field.name(), value.into());
+        self.json(field.name(), value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
@@ -124,7 +125,7 @@ impl Visit for Line {
 mod tests {
     use std::sync::Arc;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tracing::subscriber::with_default;
 
     use super::*;

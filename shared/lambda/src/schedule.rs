@@ -29,7 +29,7 @@ pub async fn serve<Q: Queue>(
             return Ok(Answer::Batch(batch::handle(&records, &dead, &work, invocation.for_work()).await));
         }
         let within = invocation.for_work();
-        match tokio::time::timeout(within, tick()).await {
+        match tokio::time::timeout(within, Box::pin(tick())).await {
             Ok(ticked) => ticked.map(Answer::Tick),
             Err(_) => Err(format!("the tick was not done within {} s and was given up", within.as_secs()).into()),
         }

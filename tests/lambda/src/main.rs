@@ -17,7 +17,7 @@ use serde_json::json;
 
 fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
-    lambda::main(async move |settings| {
+    lambda::main("rehearsal", async move |settings| {
         let table = settings.table()?;
         tracing::info!(table, "starts");
         let done = AtomicU64::new(0);

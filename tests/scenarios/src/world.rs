@@ -61,6 +61,7 @@ impl Process {
             public_url,
             catalogue,
             callbacks: Arc::new(caller()),
+            admin_key_sha256: None,
         };
         Self {
             router: webhook_receiver::router(Arc::clone(&receiver)).merge(instances_api::router(Arc::new(api))),

@@ -146,6 +146,7 @@ impl<'a> Posting<'a> {
             public_url: Some(url),
             catalogue: Arc::new(Catalogue::built_in()),
             callbacks: Arc::new(client),
+            admin_key_sha256: None,
         }));
         Self { world, router }
     }

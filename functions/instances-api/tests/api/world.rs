@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use platform::Platform as _;
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
-use pollhook_instances_api::{Api, router};
+use pollhook_instances_api::{AdminKeySha256, Api, router};
 use records::accounts;
 use records::deliveries::{self, Delivery, State};
 use secrecy::ExposeSecret as _;
@@ -79,6 +79,11 @@ impl World {
     }
 
     pub(crate) fn router(&self) -> Router {
+        self.router_with(None)
+    }
+
+    /// One of an installation whose admin key has this hash.
+    pub(crate) fn router_with(&self, admin_key_sha256: Option<AdminKeySha256>) -> Router {
         let url = Url::parse("https://hooks.example.com/base/").unwrap();
         router(Arc::new(Api {
             platform: Arc::new(self.platform.clone()),
@@ -86,15 +91,12 @@ impl World {
             public_url: Some(url),
             catalogue: Arc::new(Catalogue::built_in()),
             callbacks: Arc::new(Nobody),
+            admin_key_sha256,
         }))
     }
 
     pub(crate) async fn raw(&self, request: Request<Body>) -> Reply {
-        let response = self.router().oneshot(request).await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        let json = serde_json::from_str(&text).unwrap_or_default();
-        Reply { status, headers, text, json }
+        ask(self.router(), request).await
     }
 
     pub(crate) async fn call(&self, who: &str, method: &str, path: &str, body: impl Into<Body>) -> Reply {
@@ -163,6 +165,14 @@ impl World {
         texts.any(|bytes| within(&bytes))
             || self.platform.batches().messages().iter().any(|m| within(m.body.as_bytes()))
     }
+}
+
+pub(crate) async fn ask(router: Router, request: Request<Body>) -> Reply {
+    let response = router.oneshot(request).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let json = serde_json::from_str(&text).unwrap_or_default();
+    Reply { status, headers, text, json }
 }
 
 pub(crate) fn id(instance: &Value) -> InstanceId {

@@ -183,6 +183,7 @@ fn settings(folder: &Path) -> Serve {
         allow_callbacks_to: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8))],
         flows_to: None,
         connectors: Some(folder.join("connectors")),
+        admin_key_sha256: None,
         // The demo starts no log: its output is what is to be read.
         log: String::new(),
     }

@@ -1,0 +1,31 @@
+//! The instances API as a Lambda function, behind API Gateway.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use aws::{AwsPlatform, Places};
+use connectors::Catalogue;
+use egress::{Client, Limits, Policy};
+use pollhook_instances_api::{Api, router};
+
+fn main() -> ExitCode {
+    lambda::main("instances-api", async |settings| {
+        let places = Places {
+            table: settings.table()?,
+            batches_url: Some(settings.batches()?),
+            polls_url: None,
+            key: Some(settings.key()?),
+        };
+        let public_url = settings.public_url()?;
+        let policy = Policy::new(settings.allow_callbacks_to()?, Some(&public_url));
+        let api = Api {
+            platform: Arc::new(AwsPlatform::new(&aws::connect_from_environment(), places)),
+            callbacks: Arc::new(Client::new(policy.clone(), Limits::default())?),
+            policy: Arc::new(policy),
+            public_url: Some(public_url),
+            catalogue: Arc::new(Catalogue::built_in()),
+            admin_key_sha256: settings.admin_key_sha256()?,
+        };
+        lambda::http::serve(router(Arc::new(api)), async || ()).await
+    })
+}
