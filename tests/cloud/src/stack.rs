@@ -150,6 +150,32 @@ async fn deploy() -> Stack {
     Stack { outputs, url, wire, emulator }
 }
 
+/// Tells the emulator once more how many invocations each queue may have at a time: it keeps the template's number as a
+/// text, and then hands over nothing.
+async fn scale(aws: std::net::SocketAddr) {
+    let url = format!("http://{aws}/2015-03-31/event-source-mappings");
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let signed = || format!("AWS4-HMAC-SHA256 Credential={}, SignedHeaders=host, Signature=0", scope("lambda"));
+    let call = async |request: reqwest::RequestBuilder| {
+        let answer = request.header("authorization", signed()).send().await.expect("an answer");
+        let text = answer.text().await.expect("a whole answer");
+        serde_json::from_str::<Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    };
+    let listed = call(http.get(&url)).await;
+    let mappings = listed["EventSourceMappings"].as_array().cloned().unwrap_or_default();
+    assert_eq!(mappings.len(), 2, "the mappings of both queues: {listed}");
+    for mapping in mappings {
+        let id = mapping["UUID"].as_str().unwrap_or_default();
+        let body = json!({ "ScalingConfig": { "MaximumConcurrency": 4 } }).to_string();
+        call(http.put(format!("{url}/{id}")).header("content-type", "application/json").body(body)).await;
+    }
+}
+
+/// The scope of a signature that the emulator does not check, but takes the region from.
+fn scope(service: &str) -> String {
+    format!("{}/20261127/{}/{service}/aws4_request", emulator::KEY, emulator::REGION)
+}
+
 impl Stack {
     /// The lines that the functions have logged so far.
     ///
@@ -171,8 +197,7 @@ impl Stack {
         let request = http.post(format!("http://{}/", self.emulator.address));
         let request = request.header("x-amz-target", format!("Logs_20140328.{operation}"));
         let request = request.header("content-type", "application/x-amz-json-1.1");
-        let scope = format!("20261127/{}/logs/aws4_request", emulator::REGION);
-        let signed = format!("AWS4-HMAC-SHA256 Credential=tests/{scope}, SignedHeaders=host, Signature=0");
+        let signed = format!("AWS4-HMAC-SHA256 Credential={}, SignedHeaders=host, Signature=0", scope("logs"));
         let answer = request.header("authorization", signed).body(body.to_string()).send().await.expect("an answer");
         let text = answer.text().await.expect("a whole answer");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))

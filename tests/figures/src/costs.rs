@@ -171,7 +171,7 @@ pub(crate) async fn run(folder: &Path, check: bool) -> ExitCode {
     // The first one opens what is then remembered.
     receiver.event(deployed.event("webhook-receiver")).await;
     receiver.logged().await;
-    wire.take();
+    drop(wire.take());
     for _ in 0..WEBHOOKS {
         receiver.event(deployed.event("webhook-receiver")).await;
     }
@@ -181,7 +181,7 @@ pub(crate) async fn run(folder: &Path, check: bool) -> ExitCode {
     let dispatcher = Running::start(&folder.join("dispatcher"), deployed.environment()).await;
     dispatcher.event(crate::deployed::records(&[bodies.remove(0)])).await;
     dispatcher.logged().await;
-    wire.take();
+    drop(wire.take());
     dispatcher.event(crate::deployed::records(&bodies)).await;
     let (told, told_bytes) = (sum(&wire.take()), dispatcher.logged().await);
     assert_eq!(told.writes, WEBHOOKS as u64, "each is told, and that is written down in one unit");
@@ -189,7 +189,7 @@ pub(crate) async fn run(folder: &Path, check: bool) -> ExitCode {
     let poller = Running::start(&folder.join("poller"), deployed.environment()).await;
     poller.event(deployed.event("poller")).await;
     poller.logged().await;
-    wire.take();
+    drop(wire.take());
     poller.event(deployed.event("poller")).await;
     let (ticked, tick_bytes) = (sum(&wire.take()), poller.logged().await);
     println!(

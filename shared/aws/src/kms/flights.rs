@@ -95,6 +95,8 @@ mod tests {
             let (fetched, gate) = (Arc::clone(&self.fetched), Arc::clone(&self.gate));
             async move {
                 let number = fetched.fetch_add(1, Ordering::SeqCst);
+                // As any request does: an answer is never there at once.
+                tokio::task::yield_now().await;
                 gate.acquire().await.expect("a gate").forget();
                 if fails { Err("failed") } else { Ok(number) }
             }
