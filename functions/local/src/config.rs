@@ -174,8 +174,7 @@ fn url(text: &str) -> Result<Url, String> {
 
 /// A URL that can be posted to wherever it is.
 fn flows_url(text: &str) -> Result<Url, String> {
-    let url = url(text)?;
-    egress::Policy::only(url.clone()).check(text).map_err(|refusal| refusal.to_string())
+    egress::Policy::only(url(text)?).check(text).map_err(|refusal| refusal.to_string())
 }
 
 /// A range, or one address.
