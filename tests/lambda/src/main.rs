@@ -28,7 +28,13 @@ fn main() -> ExitCode {
         match role.as_str() {
             "http" => http::serve(router(), after).await,
             "batch" => batch::serve(Dead, || (), async |&(): &(), record: &Record| work(record).await, after).await,
-            "schedule" => schedule::serve(async || Ok(tracing::info!("tick")), Dead, work, after).await,
+            "schedule" => {
+                let tick = async || {
+                    tracing::info!("tick");
+                    Ok(())
+                };
+                schedule::serve(tick, Dead, work, after).await
+            }
             "late" => schedule::serve(async || std::future::pending().await, Dead, work, after).await,
             other => Err(format!("{other:?} is no role").into()),
         }
