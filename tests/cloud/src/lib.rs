@@ -20,6 +20,8 @@ pub mod emulator;
 #[cfg(feature = "emulator")]
 mod entries;
 #[cfg(feature = "emulator")]
+pub mod function;
+#[cfg(feature = "emulator")]
 pub mod network;
 #[cfg(feature = "emulator")]
 pub mod stack;

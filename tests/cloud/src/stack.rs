@@ -65,8 +65,12 @@ fn run(command: &mut Command) -> String {
     out
 }
 
-/// Builds the functions, and lays them out as `sam build` does; where.
-fn assemble() -> PathBuf {
+/// Builds the functions, and lays them out as `sam build` does; where. Blocks for minutes the first time.
+///
+/// # Panics
+/// When they do not build.
+#[must_use]
+pub fn assemble() -> PathBuf {
     let root = root();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(&root).args(["build", "--release", "--locked", "--bins"]);

@@ -3,17 +3,15 @@
 //! The functions are ours, as deployed; they are handed events as Lambda would, and between them and the emulator is a
 //! [`Wire`]. What is not a call of theirs (API Gateway, invocations, the queues' pollers) is added as AWS bills it.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::ExitCode;
 
 use cloud_tests::cloud;
+use cloud_tests::function::Function;
 use cloud_tests::wire::{Call, Units, Wire};
-use lambda::testing::{Answer, RuntimeApi};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::deployed::{Deployed, LONG};
+use crate::deployed::{self, Deployed};
 use crate::prices;
 
 /// Single-event webhooks that are counted, and messages of one batch.
@@ -37,49 +35,16 @@ const MAPPINGS: f64 = 2.0;
 const MILLION: f64 = 3.00;
 const MONTH: f64 = 3.00;
 
-/// A process of a function that is handed events.
-struct Running {
-    api: RuntimeApi,
-    process: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+/// Has the function work on an event, in order.
+async fn work(function: &Function, event: String) {
+    let answer = function.answer(event).await;
+    let in_order = answer["statusCode"].as_u64().is_none_or(|status| status == 200);
+    assert!(in_order && answer["batchItemFailures"].as_array().is_none_or(Vec::is_empty), "{answer}");
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Running {
-    async fn start(binary: &Path, environment: &[(String, String)]) -> Self {
-        let api = RuntimeApi::start().await;
-        let mut command = Command::new(binary);
-        command.env_clear().envs(api.environment()).envs(environment.iter().cloned()).stdout(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let out = BufReader::new(process.stdout.take().unwrap());
-        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
-        let kept = Arc::clone(&lines);
-        std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
-        Self { api, process, lines }
-    }
-
-    async fn event(&self, event: String) -> Value {
-        let answer = tokio::time::timeout(LONG, self.api.invoke(event, LONG)).await.expect("it does not answer");
-        let Answer::Done(body) = answer else { panic!("{answer:?}") };
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let in_order = answer["statusCode"].as_u64().is_none_or(|status| status == 200);
-        assert!(in_order && answer["batchItemFailures"].as_array().is_none_or(Vec::is_empty), "{answer}");
-        answer
-    }
-
-    /// Bytes of the lines since the last time, as CloudWatch counts them.
-    async fn logged(&self) -> u64 {
-        // What was written before the answer has been read shortly after it.
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        let lines = std::mem::take(&mut *self.lines.lock().unwrap());
-        lines.iter().map(|line| line.len() as u64 + prices::LOG_LINE_BYTES).sum()
-    }
+/// Bytes of the lines since the last time, as CloudWatch counts them.
+async fn logged(function: &Function) -> u64 {
+    function.lines().await.iter().map(|line| line.len() as u64 + prices::LOG_LINE_BYTES).sum()
 }
 
 /// The lines of a bill.
@@ -167,31 +132,31 @@ pub(crate) async fn run(folder: &Path, check: bool) -> ExitCode {
     let deployed = Deployed::new(folder, wire.address).await;
     let template = Template::read();
 
-    let receiver = Running::start(&folder.join("webhook-receiver"), deployed.environment()).await;
+    let receiver = Function::start(&folder.join("webhook-receiver"), deployed.environment()).await;
     // The first one opens what is then remembered.
-    receiver.event(deployed.event("webhook-receiver")).await;
-    receiver.logged().await;
+    work(&receiver, deployed.event("webhook-receiver")).await;
+    logged(&receiver).await;
     drop(wire.take());
     for _ in 0..WEBHOOKS {
-        receiver.event(deployed.event("webhook-receiver")).await;
+        work(&receiver, deployed.event("webhook-receiver")).await;
     }
-    let (received, received_bytes) = (sum(&wire.take()), receiver.logged().await);
+    let (received, received_bytes) = (sum(&wire.take()), logged(&receiver).await);
 
     let mut bodies = messages(deployed.batches_url(), WEBHOOKS + 1).await;
-    let dispatcher = Running::start(&folder.join("dispatcher"), deployed.environment()).await;
-    dispatcher.event(crate::deployed::records(&[bodies.remove(0)])).await;
-    dispatcher.logged().await;
+    let dispatcher = Function::start(&folder.join("dispatcher"), deployed.environment()).await;
+    work(&dispatcher, deployed::records(&[bodies.remove(0)])).await;
+    logged(&dispatcher).await;
     drop(wire.take());
-    dispatcher.event(crate::deployed::records(&bodies)).await;
-    let (told, told_bytes) = (sum(&wire.take()), dispatcher.logged().await);
+    work(&dispatcher, deployed::records(&bodies)).await;
+    let (told, told_bytes) = (sum(&wire.take()), logged(&dispatcher).await);
     assert_eq!(told.writes, WEBHOOKS as u64, "each is told, and that is written down in one unit");
 
-    let poller = Running::start(&folder.join("poller"), deployed.environment()).await;
-    poller.event(deployed.event("poller")).await;
-    poller.logged().await;
+    let poller = Function::start(&folder.join("poller"), deployed.environment()).await;
+    work(&poller, deployed.event("poller")).await;
+    logged(&poller).await;
     drop(wire.take());
-    poller.event(deployed.event("poller")).await;
-    let (ticked, tick_bytes) = (sum(&wire.take()), poller.logged().await);
+    work(&poller, deployed.event("poller")).await;
+    let (ticked, tick_bytes) = (sum(&wire.take()), logged(&poller).await);
     println!(
         "{}",
         json!({ "webhook": format!("{received:?}"), "batch": format!("{told:?}"), "tick": format!("{ticked:?}") })

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::routing::post;
 use cloud_tests::cloud;
 use cloud_tests::emulator::{KEY, REGION};
-use lambda::testing::{Answer, RuntimeApi};
+use cloud_tests::function::Function;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -19,8 +19,6 @@ const PORTAL: u32 = 62515;
 const SECRET: &str = "hubspot-app-secret";
 const ADMIN: &str = "admin-key";
 const BASE: &str = "/elements/api-v2";
-/// Far beyond what anything here takes.
-pub(crate) const LONG: std::time::Duration = std::time::Duration::from_secs(60);
 
 pub(crate) struct Deployed {
     batches_url: String,
@@ -87,15 +85,7 @@ async fn callback() -> String {
 
 /// One event, worked on by one process; what it answered.
 async fn once(binary: &Path, environment: &[(String, String)], event: String) -> Value {
-    let api = RuntimeApi::start().await;
-    let mut command = std::process::Command::new(binary);
-    command.env_clear().envs(api.environment()).envs(environment.iter().cloned());
-    let mut process = command.spawn().unwrap();
-    let answer = tokio::time::timeout(LONG, api.invoke(event, LONG)).await.expect("it does not answer");
-    process.kill().unwrap();
-    process.wait().unwrap();
-    let Answer::Done(body) = answer else { panic!("{answer:?}") };
-    let answer: Value = serde_json::from_slice(&body).unwrap();
+    let answer = Function::start(binary, environment).await.answer(event).await;
     assert_eq!(answer["statusCode"], 200, "{answer}");
     serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
 }
