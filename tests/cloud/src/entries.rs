@@ -43,11 +43,12 @@ impl Doomed {
         let of =
             |entry: &Value| self.0.iter().find(|(of, _)| entry["DetailType"] == of.as_str()).map(|(_, code)| *code);
         let fates: Vec<Option<&'static str>> = entries.iter().map(of).collect();
-        fates.iter().any(Option::is_some).then(|| {
-            entries.retain(|entry| of(entry).is_none());
-            let body = (!entries.is_empty()).then(|| request.to_string().into_bytes());
-            Part { body, fates }
-        })
+        if fates.iter().all(Option::is_none) {
+            return None;
+        }
+        entries.retain(|entry| of(entry).is_none());
+        let nothing_left = entries.is_empty();
+        Some(Part { body: (!nothing_left).then(|| request.to_string().into_bytes()), fates })
     }
 }
 

@@ -189,15 +189,10 @@ async fn where_no_new_data_key_can_be_made_the_old_one_seals_on() {
     let process = given.process().await;
     seal(&process, Purpose::Webhook).await;
     given.clock.advance(DAYS_90);
+    let process = given.process().await;
     // After the query for the newest.
-    let denied = || async {
-        let process = given.process().await;
-        let before = given.network.requests().len();
-        given.network.fault_at(before + 1, kms_error("AccessDeniedException"));
-        let sealed = seal(&process, Purpose::Webhook).await;
-        (process, sealed)
-    };
-    let (process, sealed) = denied().await;
+    given.network.fault_at(given.network.requests().len() + 1, kms_error("AccessDeniedException"));
+    let sealed = seal(&process, Purpose::Webhook).await;
     assert_eq!(number(&sealed), 1);
     let before = given.network.requests().len();
     assert_eq!(number(&seal(&process, Purpose::Webhook).await), 1);
@@ -312,7 +307,6 @@ async fn a_burst_that_fails_asks_once_too() {
     assert!(failed > 0 && given.requests("TrentService.Decrypt") <= 2, "{failed} failed");
 }
 
-/// The key that a role is given and the table that it reads decide, not where the bundle came from.
 #[tokio::test]
 async fn the_bundle_reaches_its_places() {
     let connection = cloud::connection(cloud::address().await);
