@@ -53,18 +53,40 @@ threading.Thread(target=end_with_parent, daemon=True).start()
 ";
 
 /// It counts a transaction's size by the request's text, in which binary values are a third longer; DynamoDB counts the
-/// items (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
+/// items (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>). And it tells an
+/// event's arrival as its time, where EventBridge tells the entry's
+/// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html>).
 const MINISTACK: &str = r#"
 import ministack.services.dynamodb as dynamodb
 assert dynamodb._DDB_TXN_MAX_BYTES == 4 * 1024 * 1024
 dynamodb._DDB_TXN_MAX_BYTES = 6 * 1024 * 1024
+
+import ministack.services.eventbridge as eventbridge
+arrival = eventbridge._now_ts
+
+def time_of_entry():
+    entry = sys._getframe(1).f_locals.get("entry")
+    return entry["Time"] if isinstance(entry, dict) and "Time" in entry else arrival()
+
+eventbridge._now_ts = time_of_entry
 
 sys.argv = ["ministack"]
 from ministack.app import main
 main()
 "#;
 
+/// It lets requests of the table run into one another, between a condition and its write; which of the racing scenarios
+/// fail then is luck. One at a time they are told apart from what is wrong each time.
 const MOTO: &str = r#"
+from moto.dynamodb.responses import DynamoHandler
+one_at_a_time, call_action = threading.RLock(), DynamoHandler.call_action
+
+def locked(self):
+    with one_at_a_time:
+        return call_action(self)
+
+DynamoHandler.call_action = locked
+
 from moto.server import main
 main(["-H", os.environ["BIND_HOST"], "-p", os.environ["GATEWAY_PORT"]])
 "#;

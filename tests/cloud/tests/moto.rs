@@ -15,8 +15,19 @@ use std::process::Command;
 
 use pollhook_cloud_tests::emulator::VARIABLE;
 
+/// DynamoDB counts bytes: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>.
+const COUNTS_BASE64: &str = "counts a binary value by its text in base64, a third longer";
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
+const KNOWS_NO_TOKEN: &str =
+    "ignores ClientRequestToken: a transaction repeated after a lost answer is another one to it";
+
 /// Where moto 5.2.5 is not as AWS: file, scenario, and what it does.
-const WRONG: &[(&str, &str, &str)] = &[];
+const WRONG: [(&str, &str, &str); 4] = [
+    ("table", "conformance::a_transaction_of_the_largest_size_is_taken_and_no_larger", COUNTS_BASE64),
+    ("table", "conformance::an_item_of_the_largest_size_is_held_and_no_larger", COUNTS_BASE64),
+    ("table", "conformance::large_items_are_all_read", COUNTS_BASE64),
+    ("table", "fault_conformance::a_transaction_of_deletes_whose_answer_was_lost_is_never_denied", KNOWS_NO_TOKEN),
+];
 
 /// All scenarios of a file, and those that failed.
 fn run(file: &str) -> (BTreeSet<String>, BTreeSet<String>) {

@@ -103,6 +103,16 @@ mod tests {
             .boxed()
         }
 
+        /// A hundred callers, all of whom are waiting.
+        async fn hundred(&self, fails: bool) -> Vec<Result<usize, &'static str>> {
+            let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(self.get(fails))).collect();
+            for caller in &mut waiting {
+                assert!(futures_util::poll!(caller).is_pending());
+            }
+            self.gate.add_permits(1);
+            join_all(waiting).await
+        }
+
         async fn get(&self, fails: bool) -> Result<usize, &'static str> {
             self.flights.get(1, |_| true, || self.fetch(fails)).await
         }
@@ -111,8 +121,7 @@ mod tests {
     #[tokio::test]
     async fn however_many_ask_at_once_one_fetch_is_made_and_its_value_kept() {
         let given = Given::new();
-        given.gate.add_permits(1);
-        assert_eq!(join_all((0..100).map(|_| given.get(false))).await, vec![Ok(0); 100]);
+        assert_eq!(given.hundred(false).await, vec![Ok(0); 100]);
         assert_eq!(given.get(false).await, Ok(0));
         assert_eq!(given.fetched.load(Ordering::SeqCst), 1);
     }
@@ -120,8 +129,8 @@ mod tests {
     #[tokio::test]
     async fn an_error_is_told_to_all_who_waited_and_the_next_asks_anew() {
         let given = Given::new();
-        given.gate.add_permits(2);
-        assert_eq!(join_all((0..100).map(|_| given.get(true))).await, vec![Err("failed"); 100]);
+        assert_eq!(given.hundred(true).await, vec![Err("failed"); 100]);
+        given.gate.add_permits(1);
         assert_eq!(given.get(false).await, Ok(1));
     }
 
