@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn nothing_counted_is_no_line() {
         let emf = counted("poller", || {
-            counter!("pollhook_ticks").increment(0);
+            counter!("pollhook_wakeups").increment(0);
             gauge!("pollhook_backlog").set(1.0);
             let _ = histogram!("latency_ms");
         });

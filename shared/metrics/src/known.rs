@@ -47,7 +47,6 @@ pub const FIGURES: &[Figure] = &[
     figure(Kind::Counter, "flows", &[], "Entries published to the event bus."),
     figure(Kind::Histogram, "latency_ms", &[], "From accepted to told, in milliseconds."),
     figure(Kind::Histogram, "callback_ms", &[], "The callback's POST, in milliseconds."),
-    figure(Kind::Counter, "ticks", &[], "Sweeps of the retry schedule."),
     figure(Kind::Counter, "wakeups", &[], "Retries whose time had come, sent to the queue."),
     figure(Kind::Counter, "requests", &["class"], "Requests to the instances API, by class of status."),
     figure(Kind::Gauge, "backlog", &["queue", "state"], "Messages in a queue."),

@@ -56,7 +56,7 @@ async fn metrics_count_what_was_taken_what_was_refused_and_what_waits() {
     ] {
         assert_eq!(told.get(series).copied().unwrap_or_default(), value, "{series}: {told:?}");
     }
-    assert!(told["pollhook_ticks_total"] >= 1.0 && told[r#"pollhook_requests_total{class="2xx"}"#] >= 2.0, "{told:?}");
+    assert!(told[r#"pollhook_requests_total{class="2xx"}"#] >= 2.0, "{told:?}");
     client.stands(instance, "NOTIFIED").await;
     until("an empty queue", async || (figures(&server).await[delayed] == 0.0).then_some(())).await;
     assert_eq!(client.get("/elements/api-v2/instances/1").await.0, 404);
