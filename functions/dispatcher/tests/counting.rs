@@ -54,7 +54,8 @@ impl Recorder for Figures {
 impl Figures {
     fn counted(&self) -> Vec<(String, u64)> {
         let counters = self.counters.lock().unwrap();
-        let counted = counters.iter().map(|(name, count)| (name.replace("pollhook_", ""), count.load(Ordering::Relaxed)));
+        let counted =
+            counters.iter().map(|(name, count)| (name.replace("pollhook_", ""), count.load(Ordering::Relaxed)));
         // What the sweep sent in between is the poller's to count.
         counted.filter(|(name, _)| name != "wakeups").collect()
     }

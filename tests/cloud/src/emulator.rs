@@ -111,15 +111,16 @@ impl Kind {
     }
 
     /// Pinned: what the scenarios say of it was true of this version.
-    const fn package(self) -> &'static str {
+    const fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Ministack => "ministack==1.5.33",
-            Self::Moto => "moto[server]==5.2.5",
+            // The translator makes CloudFormation of a SAM template.
+            Self::Ministack => &["ministack==1.5.33", "aws-sam-translator==1.115.0"],
+            Self::Moto => &["moto[server]==5.2.5"],
         }
     }
 
     fn environment(self) -> Environment {
-        python::environment(&format!("emulator-{}", self.name()), &[self.package()])
+        python::environment(&format!("emulator-{}", self.name()), self.packages())
     }
 
     fn program(self) -> String {
