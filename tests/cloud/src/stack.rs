@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::emulator::{self, Emulator};
@@ -107,7 +108,9 @@ fn named(template: &str) -> String {
 /// When it cannot be deployed.
 pub async fn stack() -> &'static Stack {
     static DEPLOYED: OnceCell<Stack> = OnceCell::const_new();
-    DEPLOYED.get_or_init(deploy).await
+    // Each test has a runtime of its own, which ends with it; the wire is everybody's.
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    DEPLOYED.get_or_init(async || RUNTIME.spawn(deploy()).await.expect("a deployment")).await
 }
 
 async fn deploy() -> Stack {
