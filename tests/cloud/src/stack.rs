@@ -83,25 +83,6 @@ pub fn assemble() -> PathBuf {
     root.join(".aws-sam/build")
 }
 
-/// The template with a key of its own for each function, by which the wire knows who calls.
-fn named(template: &str) -> String {
-    let mut named = String::with_capacity(template.len());
-    let mut function = None;
-    for line in template.lines() {
-        named.push_str(line);
-        named.push('\n');
-        if let Some(id) = line.strip_prefix("  ").and_then(|line| line.strip_suffix(':'))
-            && !id.starts_with(' ')
-        {
-            function = FUNCTIONS.iter().map(|(function, _)| *function).find(|function| *function == id);
-        }
-        if let Some(function) = function.filter(|_| line == "        Variables:") {
-            named.push_str(&format!("          AWS_ACCESS_KEY_ID: {function}\n"));
-        }
-    }
-    named
-}
-
 /// The one stack of this process, deployed at the first call.
 ///
 /// # Panics
@@ -120,11 +101,6 @@ async fn deploy() -> Stack {
     let blocking = move || {
         let emulator = Emulator::of_functions(port, &endpoint);
         let build = assemble();
-        let template = std::fs::read_to_string(build.join("template.yaml")).expect("the assembled template");
-        let template = named(&template);
-        assert_eq!(template.matches("AWS_ACCESS_KEY_ID").count(), FUNCTIONS.len(), "a function without variables");
-        let path = build.join("scenarios.yaml");
-        std::fs::write(&path, template).expect("the scenarios' template");
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
         let aws = format!("http://{}", emulator.address);
         let admin: String = Sha256::digest(ADMIN_KEY).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -139,7 +115,7 @@ async fn deploy() -> Stack {
         let mut sam = Command::new("tests/tools/sam");
         sam.current_dir(root()).envs(emulator::credentials()).env("AWS_ENDPOINT_URL", &aws);
         sam.args(["deploy", "--stack-name", STACK, "--resolve-s3", "--no-confirm-changeset", "--no-progressbar"]);
-        sam.args(["--capabilities", "CAPABILITY_IAM", "--template-file"]).arg(path);
+        sam.args(["--capabilities", "CAPABILITY_IAM", "--template-file"]).arg(build.join("template.yaml"));
         sam.arg("--parameter-overrides").args(parameters);
         run(&mut sam);
         let mut list = Command::new("tests/tools/sam");
@@ -234,7 +210,10 @@ impl Stack {
             _ => BTreeMap::new(),
         };
         for call in self.wire.take() {
-            all.entry(call.caller.clone()).or_default().extend(call.granted(queue).iter().map(Value::to_string));
+            // `pollhook-Dispatcher-1A2B3C`.
+            let function = FUNCTIONS.iter().find(|(id, _)| call.caller.starts_with(&format!("{STACK}-{id}-")));
+            let (function, _) = function.unwrap_or_else(|| panic!("a caller that is no function: {}", call.caller));
+            all.entry((*function).to_owned()).or_default().extend(call.granted(queue).iter().map(Value::to_string));
         }
         let lines =
             |calls: &BTreeSet<String>| calls.iter().map(|call| format!("    {call}")).collect::<Vec<_>>().join(",\n");
@@ -247,18 +226,5 @@ impl Stack {
     #[must_use]
     pub fn aws(&self) -> std::net::SocketAddr {
         self.emulator.address
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_function_gets_a_key_of_its_own() {
-        let template = "Globals:\n  Function:\n    Environment:\n      Variables:\n        A: a\nResources:\n  Poller:\n    Properties:\n      Environment:\n        Variables:\n          B: b\n  Table:\n    Type: T\n";
-        let named = named(template);
-        assert!(named.contains("        Variables:\n          AWS_ACCESS_KEY_ID: Poller\n          B: b"), "{named}");
-        assert_eq!(named.matches("AWS_ACCESS_KEY_ID").count(), 1);
     }
 }

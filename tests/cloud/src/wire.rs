@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 /// One call and its answer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Call {
-    /// The access key that it was signed with: who called.
+    /// The access key that it was signed with: in the emulator, the function that called.
     pub caller: String,
     /// AWS's name of the operation, e.g. `GetItem`.
     pub operation: String,
