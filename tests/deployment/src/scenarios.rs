@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{Client, Deployment, KEY, Received, SECRET, Sink, contact, until};
 
 /// A test for each scenario. `$setup` is an async function without arguments that gives a
-/// [`Deployment`](crate::Deployment).
+/// [`Deployment`].
 #[macro_export]
 macro_rules! deployment_scenarios {
     ($setup:path) => {
