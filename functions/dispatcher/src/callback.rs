@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use egress::callback::{self, Credentials, Notice};
 use egress::{Answer, CallbackRequest, Failure, Post};
-use events::envelope::Recipient;
 use events::message::Attempt;
 use events::{Notification, Timestamp};
 use platform::{Bus, Platform};
@@ -75,18 +74,10 @@ impl<P: Platform, C: Post, B: Bus> Dispatcher<P, C, B> {
             Ok(url) => url,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let recipient = Recipient {
-            name: &view.name,
-            tags: &view.tags,
-            account: view.account,
-            company: view.company,
-            user: view.user,
-            strict: view.strict,
-        };
         let notification = Notification { id: attempt.notification, events };
         let CallbackCredentials { signature_key, basic, headers } = view.credentials(&*self.platform).await?;
         let credentials = Credentials { signature_key, basic, headers };
-        let notice = Notice { recipient, batch, notification, at, ping: false };
+        let notice = Notice { recipient: view.recipient(), batch, notification, at, ping: false };
         let request = callback::request(&self.policy, url, &notice, credentials);
         Ok(Ok(request.map_err(|broken| Fault::Broken(broken.to_string()))?))
     }
@@ -110,9 +101,8 @@ fn attempted(attempt: &Attempt, began: Timestamp, ended: Timestamp, posted: &Pos
 
 fn declined(answer: &Answer) -> String {
     let text = &answer.body_start;
-    let end = (0..=EXCERPT_BYTES.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
     let redirect = if (300..400).contains(&answer.status) { " (redirects are not followed)" } else { "" };
-    match &text[..end] {
+    match &text[..text.floor_char_boundary(EXCERPT_BYTES)] {
         "" => format!("answered {}{redirect}", answer.status),
         excerpt => format!("answered {}{redirect}: {excerpt}", answer.status),
     }

@@ -81,6 +81,5 @@ fn attempt(step: &Step, Telling { batch, events, .. }: Telling<'_>, flows: Optio
 
 /// The beginning of a text, up to a character's end.
 fn beginning(text: &str) -> &str {
-    let end = (0..=ERROR_BYTES.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-    &text[..end]
+    &text[..text.floor_char_boundary(ERROR_BYTES)]
 }

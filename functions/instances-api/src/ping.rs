@@ -23,7 +23,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use axum::extract::State;
 use egress::callback::{self, Credentials, Notice};
 use egress::{Answer as Answered, CallbackRequest, CertificateDetails, Failure, Refusal, Stage};
-use events::envelope::Recipient;
 use events::{
     AccountId, Batch, Event, EventId, EventType, Notification, NotificationId, Source, Timestamp, configuration,
 };
@@ -163,18 +162,10 @@ async fn request<P: Platform>(
     id: NotificationId,
     url: Url,
 ) -> Result<CallbackRequest, Problem> {
-    let recipient = Recipient {
-        name: &view.name,
-        tags: &view.tags,
-        account: view.account,
-        company: view.company,
-        user: view.user,
-        strict: view.strict,
-    };
     let CallbackCredentials { signature_key, basic, headers } = view.credentials(&*api.platform).await?;
     let credentials = Credentials { signature_key, basic, headers };
     let notification = Notification { id, events: &batch.events };
-    let notice = Notice { recipient, batch, notification, at: batch.accepted_at, ping: true };
+    let notice = Notice { recipient: view.recipient(), batch, notification, at: batch.accepted_at, ping: true };
     callback::request(&api.policy, url, &notice, credentials).map_err(|broken| Problem::Broken(broken.to_string()))
 }
 

@@ -121,7 +121,7 @@ impl Refusals {
     pub fn add(&mut self, mut sample: Sample) {
         self.count += 1;
         if sample.detail.len() > DETAIL_BYTES {
-            let end = (0..=DETAIL_BYTES).rev().find(|i| sample.detail.is_char_boundary(*i)).unwrap_or(0);
+            let end = sample.detail.floor_char_boundary(DETAIL_BYTES);
             sample.detail.truncate(end);
         }
         if self.samples.len() == SAMPLES {

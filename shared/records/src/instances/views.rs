@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use events::configuration::metadata::{self, WebhookTypes};
 use events::configuration::{self, headers};
+use events::envelope::Recipient;
 use events::{AccountId, EventType, InstanceId};
 use platform::{Consistency, Key, Platform, Purpose, Table as _, Vault as _, Write};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -196,6 +197,19 @@ impl SealedSecret<'_> {
 }
 
 impl CallbackView {
+    /// What the envelope says of the instance.
+    #[must_use]
+    pub fn recipient(&self) -> Recipient<'_> {
+        Recipient {
+            name: &self.name,
+            tags: &self.tags,
+            account: self.account,
+            company: self.company,
+            user: self.user,
+            strict: self.strict,
+        }
+    }
+
     /// What the callback is posted with, all of it opened.
     ///
     /// # Errors
