@@ -1,6 +1,8 @@
-//! `POST /accounts`: makes an account, for whoever holds the installation's admin key.
+//! `POST /accounts`: makes an account, for whoever holds the installation's admin key. `POST /accounts/{account}/keys`
+//! gives it another pair of secrets beside those it has, and `DELETE /accounts/{account}/keys?before=` voids the older ones,
+//! once its apps use the new ones.
 //!
-//! *Promise:* the account's secrets are shown in the answer, once, and nowhere else. Of the admin key only its SHA-256 is
+//! *Promise:* an account's secrets are shown in the answer, once, and nowhere else. Of the admin key only its SHA-256 is
 //! known here, so it stands in no configuration. Where none is configured there is no such path.
 //!
 //! A hash without salt and stretching is enough only for a key that cannot be guessed: 32 random bytes, not a password.
@@ -9,8 +11,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
 use bytes::Bytes;
+use events::{AccountId, Timestamp};
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
@@ -23,7 +26,9 @@ use subtle::ConstantTimeEq as _;
 
 use crate::Api;
 use crate::answer::{Answer, Problem};
-use crate::wire;
+use crate::invalid::Invalid;
+use crate::query::Parameters;
+use crate::{text, wire};
 
 /// The SHA-256 of the admin key. Read from 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq)]
@@ -93,6 +98,8 @@ pub(crate) struct Made {
     company_id: u32,
     user_id: u32,
     operator: bool,
+    /// When the secrets were made: who voids what is older keeps them.
+    keys_since: String,
     user_secret: String,
     organization_secret: String,
     /// What the account's requests say in their `Authorization` header.
@@ -100,12 +107,13 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    fn new(account: &Account, credentials: &Credentials) -> Self {
+    fn new(account: &Account, credentials: &Credentials, since: Timestamp) -> Self {
         Self {
             account_id: account.id.0,
             company_id: account.company,
             user_id: account.user,
             operator: account.operator,
+            keys_since: since.iso_millis(),
             user_secret: credentials.user.expose_secret().to_owned(),
             organization_secret: credentials.organization.expose_secret().to_owned(),
             authorization: credentials.header().expose_secret().to_owned(),
@@ -113,16 +121,70 @@ impl Made {
     }
 }
 
+/// What must not be kept by whoever passes it on.
+type NotStored<T> = ([(HeaderName, HeaderValue); 1], Answer<T>);
+
+fn not_stored<T>(body: T) -> NotStored<T> {
+    ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Answer(body))
+}
+
 /// `POST /accounts`.
 pub(crate) async fn make<P: Platform>(
     State(api): State<Arc<Api<P>>>,
     Admin: Admin,
     body: Bytes,
-) -> Result<([(HeaderName, HeaderValue); 1], Answer<Made>), Problem> {
+) -> Result<NotStored<Made>, Problem> {
     let operator = wire::operator(&body)?;
     let (account, credentials) = accounts::create(&*api.platform, operator).await?;
     tracing::info!(account = account.id.0, operator, "an account was made");
-    Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Answer(Made::new(&account, &credentials))))
+    Ok(not_stored(Made::new(&account, &credentials, account.created_at)))
+}
+
+/// `POST /accounts/{account}/keys`.
+pub(crate) async fn add_keys<P: Platform>(
+    State(api): State<Arc<Api<P>>>,
+    Admin: Admin,
+    Path(account): Path<String>,
+) -> Result<NotStored<Made>, Problem> {
+    let made = accounts::add_keys(&*api.platform, account_id(&account)?).await?;
+    let (account, credentials, since) = made.ok_or(NO_ACCOUNT)?;
+    tracing::info!(account = account.id.0, "an account has new keys");
+    Ok(not_stored(Made::new(&account, &credentials, since)))
+}
+
+/// Since when an account's keys count.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Voided {
+    account_id: u32,
+    keys_since: Option<String>,
+}
+
+/// `DELETE /accounts/{account}/keys?before=`.
+pub(crate) async fn void_keys<P: Platform>(
+    State(api): State<Arc<Api<P>>>,
+    Admin: Admin,
+    Path(account): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Answer<Voided>, Problem> {
+    let before = before(&Parameters::read(query.as_deref()), api.platform.now())?;
+    let account = accounts::void_keys(&*api.platform, account_id(&account)?, before).await?.ok_or(NO_ACCOUNT)?;
+    tracing::info!(account = account.id.0, before = before.iso_millis(), "an account's older keys are void");
+    Ok(Answer(Voided { account_id: account.id.0, keys_since: account.keys_since.map(Timestamp::iso_millis) }))
+}
+
+const NO_ACCOUNT: Problem = Problem::NoSuch("account");
+
+fn account_id(text: &str) -> Result<AccountId, Problem> {
+    text.parse().map(AccountId).map_err(|_| NO_ACCOUNT)
+}
+
+/// Keys made before it are void. Not in the future: keys that are made until then would be void, too, unnoticed.
+fn before(parameters: &Parameters, now: Timestamp) -> Result<Timestamp, Invalid> {
+    const ACCEPTED: &str = "a time that is past, as keysSince has it: 2026-11-24T10:00:00.000Z";
+    let text = parameters.get("before")?.ok_or_else(|| Invalid::new("before", "nothing", ACCEPTED))?;
+    let time = Timestamp::parse_rfc3339(text).filter(|time| *time <= now);
+    time.ok_or_else(|| Invalid::new("before", text::quoted(text), ACCEPTED))
 }
 
 #[cfg(test)]

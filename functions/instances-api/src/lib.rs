@@ -21,7 +21,7 @@
 //! | `POST`, `GET /elements/{keyOrId}/instances`, `GET`, `PUT`, `PATCH`, `DELETE …/{id}` | as `/instances`, of one connector |
 //! | `GET`, `PUT /notifications/subscriptions/deliveries` | `release` |
 //! | `GET /refused` | `refused`, for operators |
-//! | `POST /accounts` | `accounts`, for who has the admin key, where one is configured |
+//! | `POST /accounts`, `POST`, `DELETE /accounts/{account}/keys` | `accounts`, for who has the admin key, where one is configured |
 //!
 //! Every route of an instance is there without `{id}` too, and means the instance whose token stands among the keys.
 //!
@@ -108,10 +108,14 @@ pub fn router<P: Platform>(api: Arc<Api<P>>) -> Router {
     let by_token = instance().get(listing::list::<P>).post(instances::provision::<P>);
     let router = of_instance(Router::new(), "/instances", by_token);
     let router = of_instance(router, "/instances/{id}", instance().get(instances::read::<P>));
-    let made = api.admin_key_sha256.is_some().then(|| ("/accounts", post(accounts::make::<P>)));
+    let accounts = [
+        ("/accounts", post(accounts::make::<P>)),
+        ("/accounts/{account}/keys", post(accounts::add_keys::<P>).delete(accounts::void_keys::<P>)),
+    ];
+    let accounts = api.admin_key_sha256.is_some().then_some(accounts);
     routes
         .into_iter()
-        .chain(made)
+        .chain(accounts.into_iter().flatten())
         .fold(router, |router, (path, methods)| route(router, path, methods))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(Arc::clone(&api), answer::finish::<P>))

@@ -12,14 +12,15 @@ use serde_json::value::RawValue;
 
 use crate::{Batch, InstanceId, NotificationId, Timestamp, ascii};
 
-/// The newest schema this code reads.
-pub const SCHEMA: u32 = 2;
+/// The newest schema this code reads. With the feature `newer` it reads, and writes, one that does not exist yet: a version
+/// to rehearse upgrades with.
+pub const SCHEMA: u32 = if cfg!(feature = "newer") { 3 } else { 2 };
 
 /// The schema of messages that the first version understands.
-const FIRST: u32 = 1;
+const FIRST: u32 = if cfg!(feature = "newer") { SCHEMA } else { 1 };
 
 /// The schema of attempts at the event bus: the first version would take one for an attempt at the callback.
-const FLOWS: u32 = 2;
+const FLOWS: u32 = if cfg!(feature = "newer") { SCHEMA } else { 2 };
 
 /// One message of a queue: [`Message::Poll`] of the poll jobs' queue, the others of the batches queue.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

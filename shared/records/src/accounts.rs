@@ -3,11 +3,14 @@
 //! Keys are 256 random bits, shown once and kept as SHA-256: there is nothing to guess and nothing to leak. A request
 //! names two or three, `User …` with `Organization …`, with the `Element …` of an instance, or with both, and all must belong
 //! to the same account.
+//!
+//! An account may have several pairs of keys, so that its apps can change to a new one before the old one is void: what is
+//! void is everything that was made before a time, which the account says and each of its keys is held against.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use events::{AccountId, InstanceId, Timestamp};
-use platform::{Condition, Consistency, Key, Platform, Table as _, Version, Write};
+use platform::{Condition, Consistency, Key, Platform, Table as _, TableError, Version, Write};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -27,6 +30,17 @@ pub struct Account {
     pub operator: bool,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Keys that were made before it are void; instances' tokens are not. `None`: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys_since: Option<Timestamp>,
+}
+
+impl Account {
+    /// Whether a key that was made for the account still opens it.
+    fn takes(&self, grant: &Grant) -> bool {
+        let made = grant.made_at.unwrap_or(self.created_at);
+        grant.kind == KeyKind::Element || self.keys_since.is_none_or(|since| made >= since)
+    }
 }
 
 /// An account's keys, in clear: shown once, when they are made.
@@ -68,6 +82,9 @@ pub struct Grant {
     /// Of which instance, for [`KeyKind::Element`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
+    /// When it was made; `None`: with what it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<Timestamp>,
 }
 
 fn account_key(id: AccountId) -> Key {
@@ -93,7 +110,7 @@ pub(crate) fn new_secret<P: Platform>(platform: &P) -> SecretString {
 }
 
 /// Fresh keys and the writes that make them known.
-fn issue<P: Platform>(platform: &P, account: AccountId) -> (Credentials, [Write; 2]) {
+fn issue<P: Platform>(platform: &P, account: AccountId, now: Timestamp) -> (Credentials, [Write; 2]) {
     let mut bits = [0; 16];
     platform.random().fill(&mut bits);
     let credentials = Credentials {
@@ -101,7 +118,7 @@ fn issue<P: Platform>(platform: &P, account: AccountId) -> (Credentials, [Write;
         // The old product's organisation secrets are 32 hex digits, and clients check for it.
         organization: bits.iter().map(|b| format!("{b:02x}")).collect::<String>().into(),
     };
-    let grant = |kind| Grant { account, kind, instance: None };
+    let grant = |kind| Grant { account, kind, instance: None, made_at: Some(now) };
     let writes = [
         grant_write(platform, &credentials.user, &grant(KeyKind::User)),
         grant_write(platform, &credentials.organization, &grant(KeyKind::Organization)),
@@ -111,8 +128,14 @@ fn issue<P: Platform>(platform: &P, account: AccountId) -> (Credentials, [Write;
 
 fn new_account<P: Platform>(platform: &P, operator: bool) -> (Account, Write) {
     let number = || (platform.random().bits() as u32 & 0x7fff_ffff).max(1);
-    let account =
-        Account { id: AccountId(number()), company: number(), user: number(), operator, created_at: platform.now() };
+    let account = Account {
+        id: AccountId(number()),
+        company: number(),
+        user: number(),
+        operator,
+        created_at: platform.now(),
+        keys_since: None,
+    };
     let put = Write::put(account_key(account.id), platform.version(), schema::encode(&account)).when(Condition::Absent);
     (account, put)
 }
@@ -123,7 +146,7 @@ fn new_account<P: Platform>(platform: &P, operator: bool) -> (Account, Write) {
 /// The table's.
 pub async fn create<P: Platform>(platform: &P, operator: bool) -> Result<(Account, Credentials), RecordError> {
     let (account, put) = new_account(platform, operator);
-    let (credentials, grants) = issue(platform, account.id);
+    let (credentials, grants) = issue(platform, account.id, platform.now());
     platform.table().transact([put].into_iter().chain(grants).collect()).await?;
     Ok((account, credentials))
 }
@@ -157,7 +180,7 @@ pub async fn operator<P: Platform>(platform: &P) -> Result<(Account, Credentials
             (account, Some(put))
         }
     };
-    let (credentials, grants) = issue(platform, account.id);
+    let (credentials, grants) = issue(platform, account.id, platform.now());
     let keys = grants.iter().map(|write| write.key.partition.clone()).collect();
     let operator = schema::encode(&Operator { account: account.id, keys });
     let condition = known.as_ref().map_or(Condition::Absent, |(_, version)| Condition::Version(*version));
@@ -177,6 +200,48 @@ pub async fn operator<P: Platform>(platform: &P) -> Result<(Account, Credentials
 pub async fn get<P: Platform>(platform: &P, id: AccountId) -> Result<Option<Account>, RecordError> {
     let item = platform.table().get(&account_key(id), Consistency::Strong).await?;
     item.map(|item| schema::decode(&item)).transpose()
+}
+
+/// Makes another pair of keys for an account, beside those it has; and since when they count. `None`: no such account.
+///
+/// # Errors
+/// The table's.
+pub async fn add_keys<P: Platform>(
+    platform: &P,
+    id: AccountId,
+) -> Result<Option<(Account, Credentials, Timestamp)>, RecordError> {
+    let Some(account) = get(platform, id).await? else { return Ok(None) };
+    let now = platform.now();
+    let (credentials, grants) = issue(platform, id, now);
+    platform.table().transact(grants.into()).await?;
+    Ok(Some((account, credentials, now)))
+}
+
+/// Voids the keys of an account that were made before a time; never those of a later one that is said twice or too late.
+/// `None`: no such account.
+///
+/// # Errors
+/// The table's.
+pub async fn void_keys<P: Platform>(
+    platform: &P,
+    id: AccountId,
+    before: Timestamp,
+) -> Result<Option<Account>, RecordError> {
+    let key = account_key(id);
+    loop {
+        let Some(item) = platform.table().get(&key, Consistency::Strong).await? else { return Ok(None) };
+        let mut account: Account = schema::decode(&item)?;
+        if account.keys_since.is_some_and(|since| since >= before) {
+            return Ok(Some(account));
+        }
+        account.keys_since = Some(before);
+        let put = Write::put(key.clone(), platform.version(), schema::encode(&account));
+        match platform.table().write(put.when(Condition::Version(item.version))).await {
+            Ok(_) => return Ok(Some(account)),
+            Err(TableError::ConditionFailed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The keys that a request names. Without `Debug`: they are secrets.
@@ -226,5 +291,6 @@ pub async fn authenticate<P: Platform>(platform: &P, keys: Keys<'_>) -> Result<O
         return Ok(None);
     }
     let instance = grants.iter().find_map(|grant| grant.instance);
-    Ok(get(platform, account).await?.map(|account| Holder { account, instance }))
+    let account = get(platform, account).await?.filter(|account| grants.iter().all(|grant| account.takes(grant)));
+    Ok(account.map(|account| Holder { account, instance }))
 }

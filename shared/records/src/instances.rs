@@ -197,7 +197,7 @@ pub async fn create<P: Platform>(
     instance.routes = routes::partitions(&instance, webhooks);
     loop {
         instance.id = InstanceId::from_random(platform.random().bits() as u32);
-        let grant = Grant { account: owner.id, kind: KeyKind::Element, instance: Some(instance.id) };
+        let grant = Grant { account: owner.id, kind: KeyKind::Element, instance: Some(instance.id), made_at: None };
         let mut writes = views(platform, &instance, &provision.secrets, &token, webhooks).await?;
         let main = put(platform, &instance, Condition::Absent);
         let Some(version) = written_version(&main) else { continue };

@@ -6,14 +6,15 @@ use platform::{Item, QueueError, SendError, TableError, VaultError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The newest schema this code reads.
-const SCHEMA: u32 = 2;
+/// The newest schema this code reads. With the feature `newer` it reads, and writes, one that does not exist yet: a version
+/// to rehearse upgrades with.
+const SCHEMA: u32 = if cfg!(feature = "newer") { 3 } else { 2 };
 
 /// The schema of what the first version understands: nearly everything.
-const FIRST: u32 = 1;
+const FIRST: u32 = if cfg!(feature = "newer") { SCHEMA } else { 1 };
 
 /// The schema of what the first version would get wrong, because it knows of no event bus.
-pub(crate) const FLOWS: u32 = 2;
+pub(crate) const FLOWS: u32 = if cfg!(feature = "newer") { SCHEMA } else { 2 };
 
 /// Why a repository did not do as told.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

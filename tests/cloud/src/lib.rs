@@ -28,4 +28,6 @@ pub mod stack;
 #[cfg(feature = "emulator")]
 pub mod target;
 #[cfg(feature = "emulator")]
+pub mod trouble;
+#[cfg(feature = "emulator")]
 pub mod wire;

@@ -10,6 +10,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use deployment::Client;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
@@ -19,7 +21,7 @@ use crate::emulator::{self, Emulator};
 use crate::wire::Wire;
 
 /// By which accounts are made.
-pub const ADMIN_KEY: &str = "admin-key-of-the-scenarios";
+const ADMIN_KEY: &str = "admin-key-of-the-scenarios";
 
 /// The functions: logical ids and packages.
 pub const FUNCTIONS: [(&str, &str); 4] = [
@@ -34,9 +36,8 @@ static FIRST: AtomicBool = AtomicBool::new(true);
 
 const STACK: &str = "pollhook";
 
-/// After how long a message that we failed to work on comes again, and how often it is worked on.
+/// After how long a message that we failed to work on comes again, in seconds.
 const VISIBILITY_S: u32 = 6;
-const RECEIVES: u32 = 3;
 
 /// Pollhook, deployed.
 #[derive(Debug)]
@@ -66,21 +67,46 @@ fn run(command: &mut Command) -> String {
     out
 }
 
+fn cargo_build(profile: &[&str], more: &[&str]) {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).args(["build", "--locked", "--bins"]).args(profile).args(more);
+    for (_, package) in FUNCTIONS {
+        cargo.args(["-p", &format!("pollhook-{package}")]);
+    }
+    run(&mut cargo);
+}
+
+/// Lays out the functions of a folder as `sam build` does; where.
+fn lay_out(functions: &Path) -> PathBuf {
+    run(Command::new("tests/tools/assemble").current_dir(root()).arg(functions));
+    root().join(".aws-sam/build")
+}
+
 /// Builds the functions, and lays them out as `sam build` does; where. Blocks for minutes the first time.
 ///
 /// # Panics
 /// When they do not build.
 #[must_use]
 pub fn assemble() -> PathBuf {
-    let root = root();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(&root).args(["build", "--release", "--locked", "--bins"]);
-    for (_, package) in FUNCTIONS {
-        cargo.args(["-p", &format!("pollhook-{package}")]);
+    cargo_build(&["--release"], &[]);
+    lay_out(&python::target().join("release"))
+}
+
+/// Builds the functions as a version to come that writes a schema which the present one does not read; the folder of their
+/// programs. Not optimised: it is for a rehearsal.
+///
+/// # Panics
+/// When they do not build.
+#[must_use]
+pub fn build_newer() -> PathBuf {
+    let package = env!("CARGO_PKG_NAME");
+    cargo_build(&[], &["-p", package, "--features", &format!("{package}/newer")]);
+    let (built, kept) = (python::target().join("debug"), python::target().join("newer"));
+    std::fs::create_dir_all(&kept).expect("a folder");
+    for (_, function) in FUNCTIONS {
+        std::fs::copy(built.join(function), kept.join(function)).expect("the program");
     }
-    run(&mut cargo);
-    run(Command::new("tests/tools/assemble").current_dir(&root));
-    root.join(".aws-sam/build")
+    kept
 }
 
 /// The one stack of this process, deployed at the first call.
@@ -94,30 +120,33 @@ pub async fn stack() -> &'static Stack {
     DEPLOYED.get_or_init(async || RUNTIME.spawn(deploy()).await.expect("a deployment")).await
 }
 
+/// `sam deploy` of what was laid out in a folder: makes the stack, or changes it to that.
+fn sam_deploy(aws: std::net::SocketAddr, build: &Path) {
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    let admin: String = Sha256::digest(ADMIN_KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    let parameters = [
+        format!("Architecture={architecture}"),
+        format!("AdminKeySha256={admin}"),
+        "AllowCallbacksTo=127.0.0.0/8".into(),
+        "ProtectTable=false".into(),
+        format!("VisibilitySeconds={VISIBILITY_S}"),
+    ];
+    let mut sam = Command::new("tests/tools/sam");
+    sam.current_dir(root()).envs(emulator::credentials()).env("AWS_ENDPOINT_URL", format!("http://{aws}"));
+    sam.args(["deploy", "--stack-name", STACK, "--resolve-s3", "--no-confirm-changeset", "--no-progressbar"]);
+    sam.args(["--capabilities", "CAPABILITY_IAM", "--template-file"]).arg(build.join("template.yaml"));
+    sam.arg("--parameter-overrides").args(parameters);
+    run(&mut sam);
+}
+
 async fn deploy() -> Stack {
     let port = emulator::free_port();
     let wire = Wire::to(([127, 0, 0, 1], port).into()).await;
     let endpoint = format!("http://{}", wire.address);
     let blocking = move || {
         let emulator = Emulator::of_functions(port, &endpoint);
-        let build = assemble();
-        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+        sam_deploy(emulator.address, &assemble());
         let aws = format!("http://{}", emulator.address);
-        let admin: String = Sha256::digest(ADMIN_KEY).iter().map(|byte| format!("{byte:02x}")).collect();
-        let parameters = [
-            format!("Architecture={architecture}"),
-            format!("AdminKeySha256={admin}"),
-            "AllowCallbacksTo=127.0.0.0/8".into(),
-            "ProtectTable=false".into(),
-            format!("VisibilitySeconds={VISIBILITY_S}"),
-            format!("MaxReceiveCount={RECEIVES}"),
-        ];
-        let mut sam = Command::new("tests/tools/sam");
-        sam.current_dir(root()).envs(emulator::credentials()).env("AWS_ENDPOINT_URL", &aws);
-        sam.args(["deploy", "--stack-name", STACK, "--resolve-s3", "--no-confirm-changeset", "--no-progressbar"]);
-        sam.args(["--capabilities", "CAPABILITY_IAM", "--template-file"]).arg(build.join("template.yaml"));
-        sam.arg("--parameter-overrides").args(parameters);
-        run(&mut sam);
         let mut list = Command::new("tests/tools/sam");
         list.current_dir(root()).envs(emulator::credentials()).env("AWS_ENDPOINT_URL", &aws);
         let listed = run(list.args(["list", "stack-outputs", "--stack-name", STACK, "--output", "json"]));
@@ -160,6 +189,36 @@ fn scope(service: &str) -> String {
 }
 
 impl Stack {
+    /// Who holds the admin key.
+    #[must_use]
+    pub fn admin(&self) -> Client {
+        Client::new(&self.url, &format!("Bearer {ADMIN_KEY}"))
+    }
+
+    /// A new account.
+    ///
+    /// # Panics
+    /// When none can be made.
+    pub async fn account(&self, operator: bool) -> Client {
+        let body = json!({ "operator": operator });
+        let (status, made) = self.admin().call(Method::POST, "/elements/api-v2/accounts", Some(&body)).await;
+        assert_eq!(status, 200, "{made}");
+        let made: Value = serde_json::from_str(&made).expect("an account");
+        let public_url = self.outputs["WebhookUrl"].trim_end_matches("/elements/api-v2/events/");
+        Client::new(&self.url, made["authorization"].as_str().unwrap_or_default()).known_as(public_url)
+    }
+
+    /// Deploys the functions of a folder over those that are there.
+    ///
+    /// # Panics
+    /// When they cannot be deployed.
+    pub async fn deploy(&self, functions: PathBuf) {
+        let aws = self.emulator.address;
+        let blocking = move || sam_deploy(aws, &lay_out(&functions));
+        tokio::task::spawn_blocking(blocking).await.expect("a deployment");
+        scale(aws).await;
+    }
+
     /// The lines that the functions have logged so far.
     ///
     /// # Panics

@@ -11,9 +11,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::trouble::{self, Act, Halves, TOO_LATE, Trouble};
 
 /// One call and its answer.
 #[derive(Clone, PartialEq, Debug)]
@@ -64,6 +67,7 @@ pub struct Wire {
     /// Where it listens.
     pub address: SocketAddr,
     calls: Arc<Mutex<Vec<Call>>>,
+    trouble: Arc<Mutex<Option<Arc<Trouble>>>>,
     server: JoinHandle<std::io::Result<()>>,
 }
 
@@ -78,6 +82,7 @@ struct Ends {
     upstream: SocketAddr,
     http: reqwest::Client,
     calls: Arc<Mutex<Vec<Call>>>,
+    trouble: Arc<Mutex<Option<Arc<Trouble>>>>,
 }
 
 impl Wire {
@@ -90,10 +95,16 @@ impl Wire {
         let address = listener.local_addr().expect("a bound port");
         let calls = Arc::new(Mutex::default());
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let ends = Ends { upstream, http, calls: Arc::clone(&calls) };
+        let trouble = Arc::new(Mutex::default());
+        let ends = Ends { upstream, http, calls: Arc::clone(&calls), trouble: Arc::clone(&trouble) };
         let router = Router::new().fallback(pass).with_state(ends);
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, calls, server }
+        Self { address, calls, trouble, server }
+    }
+
+    /// From now on calls have this trouble, or none.
+    pub fn set_trouble(&self, trouble: Option<Arc<Trouble>>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// The calls since the last time they were taken, in the order of their answers.
@@ -104,24 +115,96 @@ impl Wire {
 }
 
 async fn pass(State(ends): State<Ends>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let operation = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let operation = operation.rsplit('.').next().unwrap_or_default().to_owned();
-    let signed = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let caller = signed.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default();
-    let caller = caller.to_owned();
-    let url = format!("http://{}{uri}", ends.upstream);
-    let sent = ends.http.request(method, url).headers(headers).body(body.clone()).send().await;
-    let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let Ok(bytes) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
-    let read = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or_default();
-    let call = Call { caller, operation, request: read(&body), status: status.as_u16(), response: read(&bytes) };
-    ends.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
-    let mut response = Response::builder().status(status).body(Body::from(bytes)).unwrap_or_default();
-    for (name, value) in headers.iter().filter(|(name, _)| *name != "transfer-encoding" && *name != "connection") {
-        response.headers_mut().append(name.clone(), value.clone());
+    let request = Request { method, uri, headers, body };
+    let trouble = ends.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match trouble.and_then(|trouble| trouble.next(request.operation())) {
+        None => ends.forward(request).await,
+        Some(Act::Throttled) => made(trouble::throttled(request.header("x-amz-target"))),
+        Some(Act::Failed) => made(trouble::failed()),
+        Some(Act::Cut) => cut(),
+        Some(Act::Lost) => {
+            ends.forward(request).await;
+            cut()
+        }
+        Some(Act::Late) => {
+            let answer = ends.forward(request).await;
+            tokio::time::sleep(TOO_LATE).await;
+            answer
+        }
+        Some(Act::Part) => ends.forward_part(request).await,
     }
-    response
+}
+
+/// An answer of our own.
+fn made((status, body): (u16, Value)) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or_default();
+    (status, [("content-type", "application/x-amz-json-1.0")], body.to_string()).into_response()
+}
+
+/// A connection that dies in the middle of the answer.
+fn cut() -> Response {
+    let dies = stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("cut"))]);
+    Response::new(Body::from_stream(dies))
+}
+
+struct Request {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    fn operation(&self) -> &str {
+        self.header("x-amz-target").rsplit('.').next().unwrap_or_default()
+    }
+
+    fn caller(&self) -> &str {
+        let credential = self.header("authorization").split_once("Credential=");
+        credential.and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
+    }
+}
+
+fn read(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+impl Ends {
+    async fn forward(&self, request: Request) -> Response {
+        let (operation, caller) = (request.operation().to_owned(), request.caller().to_owned());
+        let Request { method, uri, headers, body } = request;
+        let url = format!("http://{}{uri}", self.upstream);
+        let sent = self.http.request(method, url).headers(headers).body(body.clone()).send().await;
+        let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let Ok(bytes) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
+        let call = Call { caller, operation, request: read(&body), status: status.as_u16(), response: read(&bytes) };
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        let mut response = Response::builder().status(status).body(Body::from(bytes)).unwrap_or_default();
+        for (name, value) in headers.iter().filter(|(name, _)| *name != "transfer-encoding" && *name != "connection") {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+        response
+    }
+
+    /// Half of a batch.
+    async fn forward_part(&self, mut request: Request) -> Response {
+        let halves = Halves::of(request.operation(), &read(&request.body));
+        let Some(halves) = halves else { return self.forward(request).await };
+        let Some(done) = &halves.done else { return made((200, halves.answer(Value::Null))) };
+        request.body = done.to_string().into();
+        request.headers.remove("content-length");
+        let answer = self.forward(request).await;
+        if answer.status() != StatusCode::OK {
+            return answer;
+        }
+        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap_or_default();
+        made((200, halves.answer(read(&body))))
+    }
 }
 
 /// An item's size as DynamoDB counts it: names and values in UTF-8, binary as such

@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use deployment::{Client, Deployment, Sink, contact, until};
 use platform::{Platform as _, Queue as _};
 use pollhook_cloud_tests::cloud;
-use pollhook_cloud_tests::stack::{self, ADMIN_KEY, Stack};
+use pollhook_cloud_tests::stack::{self, Stack};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -25,14 +25,7 @@ struct Account {
 
 async fn account() -> Account {
     let stack = stack::stack().await;
-    let admin = Client::new(&stack.url, &format!("Bearer {ADMIN_KEY}"));
-    let (status, body) =
-        admin.call(Method::POST, "/elements/api-v2/accounts", Some(&json!({ "operator": true }))).await;
-    assert_eq!(status, 200, "{body}");
-    let made: Value = serde_json::from_str(&body).unwrap();
-    let public_url = stack.outputs["WebhookUrl"].trim_end_matches("/elements/api-v2/events/");
-    let client = Client::new(&stack.url, made["authorization"].as_str().unwrap()).known_as(public_url);
-    Account { stack, client }
+    Account { stack, client: stack.account(true).await }
 }
 
 impl Drop for Account {
@@ -149,6 +142,28 @@ async fn each_event_of_an_instance_with_flows_is_an_entry_that_a_rule_can_match(
     assert_eq!(*objects.borrow(), ["11", "12", "13"]);
     let history = account.client.history(instance).await;
     assert_eq!(history.len(), 1);
+}
+
+/// A second pair, then the first is void.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accounts_keys_are_replaced() {
+    let stack = stack::stack().await;
+    let admin = stack.admin();
+    let call = async |method: Method, path: &str| {
+        let (status, body) = admin.call(method, &format!("/elements/api-v2/accounts{path}"), None).await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let first = call(Method::POST, "").await;
+    let keys = format!("/{}/keys", first["accountId"]);
+    let second = call(Method::POST, &keys).await;
+    call(Method::DELETE, &format!("{keys}?before={}", second["keysSince"].as_str().unwrap())).await;
+    let status = async |made: &Value| {
+        let client = Client::new(&stack.url, made["authorization"].as_str().unwrap());
+        client.get("/elements/api-v2/instances/count").await.0
+    };
+    assert_eq!((status(&first).await, status(&second).await), (401, 200));
+    stack.write_down_calls();
 }
 
 /// What is done with is gone from the queues; nothing of the scenarios fails for a reason of our own.

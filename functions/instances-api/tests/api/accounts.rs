@@ -1,5 +1,7 @@
 //! Making accounts with the installation's admin key.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
 use http::{Request, StatusCode};
@@ -12,7 +14,11 @@ use crate::world::{Reply, World, ask};
 const SHA256: &str = "336c3447ff170e26f07bd3a2275485a7777dd8d5f898888ab5c2321a3e7bccb6";
 
 async fn post(world: &World, keys: &[&str], body: &str) -> Reply {
-    let mut request = Request::post("/elements/api-v2/accounts");
+    call(world, keys, "POST", "/accounts", body).await
+}
+
+async fn call(world: &World, keys: &[&str], method: &str, path: &str, body: &str) -> Reply {
+    let mut request = Request::builder().method(method).uri(format!("/elements/api-v2{path}"));
     for key in keys {
         request = request.header(AUTHORIZATION, *key);
     }
@@ -82,6 +88,89 @@ async fn without_the_admin_key_no_account_is_made_and_nothing_sent_is_repeated()
         assert_eq!(reply.header(WWW_AUTHENTICATE.as_str()), Some("Bearer"));
         assert!(reply.message().contains("Bearer <the installation's admin key>"));
         assert!(!reply.text.contains("s3cret"));
+    }
+}
+
+#[tokio::test]
+async fn keys_are_replaced_without_a_moment_when_neither_pair_works() {
+    let (logs, _capture) = Logs::capture();
+    let world = World::new(94).await;
+    let made = post(&world, &[ADMIN], "").await;
+    let text = |reply: &Reply, key: &str| reply.json[key].as_str().unwrap().to_owned();
+    let (account, old) = (&made.json["accountId"], text(&made, "authorization"));
+    let path = format!("/accounts/{account}/keys");
+    let works = async |authorization: &str| match world.call(authorization, "GET", "/instances/count", "").await.status
+    {
+        StatusCode::OK => true,
+        StatusCode::UNAUTHORIZED => false,
+        other => panic!("{other}"),
+    };
+    let body =
+        r#"{"name": "Acme", "element": {"key": "hubspot"}, "configuration": {"event.notification.enabled": false}}"#;
+    let instance = world.call(&old, "POST", "/instances", body).await;
+    let token = text(&instance, "token");
+
+    world.platform.advance(Duration::from_secs(60));
+    let added = call(&world, &[ADMIN], "POST", &path, "").await;
+    assert_eq!((added.status, added.header(CACHE_CONTROL.as_str())), (StatusCode::OK, Some("no-store")));
+    assert_eq!(added.json["accountId"], *account);
+    let (new, since) = (text(&added, "authorization"), text(&added, "keysSince"));
+    assert!(works(&old).await && works(&new).await, "both work while apps change over");
+
+    let void = format!("{path}?before={since}");
+    for again in ["once", "twice"] {
+        let voided = call(&world, &[ADMIN], "DELETE", &void, "").await;
+        assert_eq!((voided.status, &voided.json["keysSince"]), (StatusCode::OK, &json!(since)), "{again}");
+        assert!(!works(&old).await && works(&new).await, "{again}");
+    }
+    let earlier = format!("{path}?before={}", text(&made, "keysSince"));
+    let voided = call(&world, &[ADMIN], "DELETE", &earlier, "").await;
+    assert_eq!(voided.json["keysSince"], json!(since), "what is void stays void");
+    assert!(!works(&old).await);
+
+    // The token is the instance's, and goes with any pair that counts; one half of each pair is no pair.
+    let user = |authorization: &str| authorization.split(',').next().unwrap().to_owned();
+    let by_token = async |pair: &str| {
+        world.call(&format!("{}, Element {token}", user(pair)), "GET", "/instances/configuration", "").await.status
+    };
+    assert_eq!((by_token(&new).await, by_token(&old).await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
+    let mixed = format!("{},{}", user(&old), new.split(',').nth(1).unwrap());
+    assert!(!works(&mixed).await);
+    let logged = logs.text();
+    for secret in ["userSecret", "organizationSecret"].map(|key| text(&added, key)) {
+        assert!(!logged.contains(&secret) && !world.holds(&secret));
+    }
+}
+
+#[tokio::test]
+async fn what_voids_keys_by_accident_is_refused() {
+    let world = World::new(95).await;
+    let made = post(&world, &[ADMIN], "").await;
+    let path = format!("/accounts/{}/keys", made.json["accountId"]);
+    let accepted = "accepted: a time that is past, as keysSince has it: 2026-11-24T10:00:00.000Z";
+    let future = crate::world::NOW.plus(Duration::from_secs(3600)).iso_millis();
+    for (query, given) in [
+        (String::new(), "nothing".to_owned()),
+        ("?before=yesterday".into(), "\"yesterday\"".into()),
+        (format!("?before={future}"), format!("\"{future}\"")),
+    ] {
+        let reply = call(&world, &[ADMIN], "DELETE", &format!("{path}{query}"), "").await;
+        let message = format!("before: given {given}; {accepted}");
+        assert_eq!((reply.status, reply.message()), (StatusCode::BAD_REQUEST, message.as_str()));
+    }
+    for (method, path) in [
+        ("POST", "/accounts/1/keys"),
+        ("DELETE", "/accounts/1/keys?before=2020-01-01T00:00:00Z"),
+        ("POST", "/accounts/x/keys"),
+    ] {
+        let reply = call(&world, &[ADMIN], method, path, "").await;
+        assert_eq!((reply.status, reply.message()), (StatusCode::NOT_FOUND, "there is no such account"), "{path}");
+    }
+    let owner = made.json["authorization"].as_str().unwrap();
+    for keys in [&[][..], &[owner], &["Bearer another"]] {
+        for method in ["POST", "DELETE"] {
+            assert_eq!(call(&world, keys, method, &path, "").await.status, StatusCode::UNAUTHORIZED);
+        }
     }
 }
 
