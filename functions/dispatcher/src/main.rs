@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aws::{AwsPlatform, EventBus, Places, SqsQueue};
 use egress::{Client, Limits, Policy};
 use lambda::batch::{self, Failure, Record};
+use platform::{Platform as _, Purpose};
 use pollhook_dispatcher::{Dispatcher, Fault, RetryPolicy, Taken, Views};
 
 fn main() -> ExitCode {
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         let connection = aws::connect_from_environment();
         let dead = SqsQueue::new(&connection, settings.dead_batches()?);
         let platform = Arc::new(AwsPlatform::new(&connection, places));
+        platform.vault().warm(Purpose::Callback);
         let policy = Policy::new(settings.allow_callbacks_to()?, Some(&settings.public_url()?));
         let client = Client::new(policy.clone(), Limits::default())?;
         let bus = EventBus::new(&connection, settings.bus()?);

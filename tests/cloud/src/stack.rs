@@ -1,8 +1,8 @@
 //! The deployment: the real template, deployed to the emulator by the SAM CLI with our own functions, each of whose calls
 //! to AWS goes over a [`Wire`].
 //!
-//! *Flow:* the functions are built with the release profile and assembled as `sam build` would; the emulator runs them as
-//! processes of this computer. One stack for all scenarios of a test binary; each has an account of its own.
+//! *Flow:* the functions are built and assembled as `sam build` would; the emulator runs them as processes of this computer.
+//! One stack for all scenarios of a test binary; each has an account of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,9 @@ static FIRST: AtomicBool = AtomicBool::new(true);
 
 const STACK: &str = "pollhook";
 
+/// Optimised, and built in less time than what is deployed.
+const PROFILE: &str = "quick";
+
 /// After how long a message that we failed to work on comes again, in seconds.
 const VISIBILITY_S: u32 = 6;
 
@@ -67,13 +70,27 @@ fn run(command: &mut Command) -> String {
     out
 }
 
-fn cargo_build(profile: &[&str], more: &[&str]) {
+/// Builds every program of the workspace, with a feature of this package where one is named; the folder of the programs.
+/// All at once and with the figures' references, as CI does it, so that nothing is built twice.
+fn build(feature: Option<&str>) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--locked", "--bins"]).args(profile).args(more);
-    for (_, package) in FUNCTIONS {
-        cargo.args(["-p", &format!("pollhook-{package}")]);
+    cargo.current_dir(root()).args(["build", "--locked", "--profile", PROFILE, "--workspace", "--bins"]);
+    cargo.args(["--features", "pollhook-figures/figures"]);
+    if let Some(feature) = feature {
+        cargo.arg("--features").arg(format!("{}/{feature}", env!("CARGO_PKG_NAME")));
     }
     run(&mut cargo);
+    python::target().join(PROFILE)
+}
+
+/// Copies the functions of `from`, by package, to a folder of the target folder; where.
+fn keep(name: &str, from: impl Fn(&str) -> PathBuf) -> PathBuf {
+    let kept = python::target().join("functions").join(name);
+    std::fs::create_dir_all(&kept).expect("a folder");
+    for (_, function) in FUNCTIONS {
+        std::fs::copy(from(function).join(function), kept.join(function)).expect("the program");
+    }
+    kept
 }
 
 /// Lays out the functions of a folder as `sam build` does; where.
@@ -88,25 +105,34 @@ fn lay_out(functions: &Path) -> PathBuf {
 /// When they do not build.
 #[must_use]
 pub fn assemble() -> PathBuf {
-    cargo_build(&["--release"], &[]);
-    lay_out(&python::target().join("release"))
+    lay_out(&build(None))
 }
 
-/// Builds the functions as a version to come that writes a schema which the present one does not read; the folder of their
-/// programs. Not optimised: it is for a rehearsal.
-///
-/// # Panics
-/// When they do not build.
-#[must_use]
-pub fn build_newer() -> PathBuf {
-    let package = env!("CARGO_PKG_NAME");
-    cargo_build(&[], &["-p", package, "--features", &format!("{package}/newer")]);
-    let (built, kept) = (python::target().join("debug"), python::target().join("newer"));
-    std::fs::create_dir_all(&kept).expect("a folder");
-    for (_, function) in FUNCTIONS {
-        std::fs::copy(built.join(function), kept.join(function)).expect("the program");
+/// Three deployments of an upgrade: folders of functions.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    /// The functions as they are.
+    pub older: PathBuf,
+    /// As while a deployment is half through: the receiver is newer already.
+    pub half: PathBuf,
+    /// A version to come, which writes a schema that the present one does not read.
+    pub newer: PathBuf,
+}
+
+impl Versions {
+    /// Builds them. Blocks for minutes.
+    ///
+    /// # Panics
+    /// When they do not build.
+    #[must_use]
+    pub fn build() -> Self {
+        let newer = build(Some("newer"));
+        let newer = keep("newer", |_| newer.clone());
+        let older = build(None);
+        let older = keep("older", |_| older.clone());
+        let half = keep("half", |function| if function == "webhook-receiver" { newer.clone() } else { older.clone() });
+        Self { older, half, newer }
     }
-    kept
 }
 
 /// The one stack of this process, deployed at the first call.

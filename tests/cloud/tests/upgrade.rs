@@ -3,13 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deployment::{Client, Received, Sink, contact};
-use pollhook_cloud_tests::stack::{self, Stack};
+use pollhook_cloud_tests::stack::{self, Stack, Versions};
 use reqwest::StatusCode;
 
 /// Beyond what a message waits for a newer version, the retries beside it, and a deployment.
@@ -40,17 +39,6 @@ async fn changes(client: &Client, portal: u32, object: u64) {
     assert_eq!(client.hubspot_sends(&contact(portal, [object])).await, Some(200));
 }
 
-/// As while a deployment is half through: the receiver is newer already.
-fn half(older: &std::path::Path, newer: &std::path::Path) -> PathBuf {
-    let folder = newer.with_file_name("half");
-    std::fs::create_dir_all(&folder).unwrap();
-    for (_, function) in stack::FUNCTIONS {
-        let from = if function == "webhook-receiver" { newer } else { older };
-        std::fs::copy(from.join(function), folder.join(function)).unwrap();
-    }
-    folder
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_a_newer_version_is_deployed_over_messages_in_flight_and_taken_back() {
     let stack = stack::stack().await;
@@ -65,13 +53,12 @@ async fn nothing_is_lost_when_a_newer_version_is_deployed_over_messages_in_fligh
     let (failing, told) = (deployment::scenarios::fresh(), deployment::scenarios::fresh());
     client.hubspot(failing, &broken.url).await;
     client.hubspot(told, &healthy.url).await;
-    let older = python::target().join("release");
-    let newer = tokio::task::spawn_blocking(stack::build_newer).await.unwrap();
+    let Versions { older, half, newer } = tokio::task::spawn_blocking(Versions::build).await.unwrap();
 
     changes(&client, failing, 1).await;
     broken.receives(1).await;
 
-    stack.deploy(half(&older, &newer)).await;
+    stack.deploy(half).await;
     changes(&client, told, 2).await;
     until("the older dispatcher sends on what it cannot read", async || sent_on(stack).await > 0).await;
     assert!(healthy.received().is_empty());

@@ -1,4 +1,4 @@
-//! `figures starts [--starts N] [--check]` and `figures costs [--check]`.
+//! `figures starts [--starts N] [--check] [--programs FOLDER]` and `figures costs [--check] [--programs FOLDER]`.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement: what fails here is to end it")]
 
@@ -31,15 +31,19 @@ fn build() -> PathBuf {
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let check = arguments.iter().any(|argument| argument == "--check");
-    let number = |name: &str| {
+    let option = |name: &str| {
         let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1)?.parse().ok()
+        arguments.get(at + 1)
     };
+    let starts = option("--starts").map_or(20, |number| number.parse().unwrap());
+    // Programs that are built already are taken as they are.
+    let programs = || option("--programs").map_or_else(build, PathBuf::from);
     match arguments.first().map(String::as_str) {
-        Some("starts") => starts::run(&build(), number("--starts").unwrap_or(20), check).await,
-        Some("costs") => costs::run(&build(), check).await,
+        Some("starts") => starts::run(&programs(), starts, check).await,
+        Some("costs") => costs::run(&programs(), check).await,
         _ => {
-            println!("figures starts [--starts N] [--check]\nfigures costs [--check]");
+            println!("figures starts [--starts N] [--check] [--programs FOLDER]");
+            println!("figures costs [--check] [--programs FOLDER]");
             ExitCode::FAILURE
         }
     }

@@ -66,8 +66,8 @@ fn choose(newest: Option<(u32, Timestamp)>, now: Timestamp) -> Choice {
 
 /// A data key as it is stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Stored {
-    number: u32,
+pub(super) struct Stored {
+    pub(super) number: u32,
     made_at: Timestamp,
     wrapped: Bytes,
 }
@@ -131,7 +131,7 @@ impl DataKeys {
         }
     }
 
-    async fn newest(&self, purpose: Purpose) -> Result<Option<Stored>, VaultError> {
+    pub(super) async fn newest(&self, purpose: Purpose) -> Result<Option<Stored>, VaultError> {
         let mut query = Query { descending: true, ..Query::partition(partition(purpose), 1) };
         loop {
             let page = self.table.query(&query).await.map_err(|error| unavailable(purpose, &error))?;
@@ -183,7 +183,7 @@ impl DataKeys {
     }
 
     /// The KMS key is named, so that a data key which somebody else's KMS key wraps is none of ours.
-    async fn unwrapped(&self, purpose: Purpose, stored: &Stored) -> Result<Held, VaultError> {
+    pub(super) async fn unwrapped(&self, purpose: Purpose, stored: &Stored) -> Result<Held, VaultError> {
         let request = self.kms.decrypt().key_id(self.key(purpose)?).encryption_context(CONTEXT, purpose.name());
         let answer = request.ciphertext_blob(Blob::new(stored.wrapped.to_vec())).send().await;
         let answer = answer.map_err(|error| of_kms(purpose, &error))?;

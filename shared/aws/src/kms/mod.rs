@@ -63,6 +63,27 @@ impl KmsVault {
         Self(Arc::new(Shared { keys, numbered: Flights::default(), sealing: Flights::default() }))
     }
 
+    /// Begins to have the newest data key of `purpose` unwrapped, so that what it sealed is opened without a wait: for the
+    /// start of a function that will open something, which then does it beside its first reads. What fails is done again
+    /// when it is needed. To be called in a runtime.
+    pub fn warm(&self, purpose: Purpose) {
+        let vault = self.clone();
+        tokio::spawn(async move { vault.fetch_newest(purpose).await });
+    }
+
+    async fn fetch_newest(&self, purpose: Purpose) -> Result<(), VaultError> {
+        let Shared { keys, numbered, .. } = &*self.0;
+        if let Some(stored) = keys.newest(purpose).await? {
+            let number = stored.number;
+            let fetch = || {
+                let keys = Arc::clone(keys);
+                async move { keys.unwrapped(purpose, &stored).await }.boxed()
+            };
+            numbered.get((purpose, number), |_| true, fetch).await?;
+        }
+        Ok(())
+    }
+
     async fn to_seal(&self, purpose: Purpose) -> Result<Held, VaultError> {
         let Shared { keys, sealing, .. } = &*self.0;
         let now = keys.clock.now();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 /// Minutes that a sweep looks at, and partitions of each.
 const SWEPT: usize = 11;
+const SHARDS: usize = 4;
 
 struct Clients {
     table: String,
@@ -116,7 +117,9 @@ impl Clients {
     async fn poller(&self) -> Result<Value, Error> {
         self.get("TWIN#mark").await?;
         for minute in 0..SWEPT {
-            self.query(&format!("TWIN#{minute}")).await?;
+            for shard in 0..SHARDS {
+                self.query(&format!("TWIN#{minute}#{shard}")).await?;
+            }
         }
         self.put("TWIN#mark").await?;
         Ok(Value::Null)
