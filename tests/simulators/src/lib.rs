@@ -1,0 +1,35 @@
+//! Providers' polling APIs, as they are documented, on sockets of this computer.
+//!
+//! *Promise:* a simulator answers as its provider's documentation says, in its own forms, down to the traps: pages, caps,
+//! lags, cursors that die, faults that come with 200. Each behaviour names its source. What a simulator does not know it
+//! refuses; it never makes up an answer. The same story gives the same answers: time is a clock that the test turns, ids and
+//! tokens are counted.
+//!
+//! *Flow:* a test starts a [`Simulator`], writes history into its world, plans what goes wrong, lets a client at its URL, turns
+//! the clock, and reads what was asked.
+//!
+//! *Who judges the judge:* with the feature `sdk` the providers' own client libraries run against the simulators.
+//!
+//! ```text
+//! cargo test -p pollhook-simulators --features sdk
+//! ```
+//!
+//! *Failure modes:* a simulator is plain HTTP on a loopback address, never HTTPS. It takes one request at a time.
+
+mod clock;
+mod exchange;
+mod faults;
+mod oauth;
+mod requests;
+pub mod salesforce;
+#[cfg(feature = "sdk")]
+pub mod sdk;
+mod server;
+mod times;
+
+pub use clock::Clock;
+pub use exchange::{Answer, Authorization, Request};
+pub use faults::{Change, Fault, Refusal, RetryAfter, When};
+pub use oauth::{Denied, Grants, Refused, Rotation, Rules, Tokens};
+pub use requests::{Outcome, Served};
+pub use server::{Provider, Simulator};
