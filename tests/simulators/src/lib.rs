@@ -19,6 +19,7 @@
 mod clock;
 mod exchange;
 mod faults;
+pub mod hubspot;
 mod oauth;
 mod requests;
 pub mod salesforce;
