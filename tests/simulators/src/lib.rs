@@ -21,6 +21,7 @@ mod exchange;
 mod faults;
 pub mod hubspot;
 mod oauth;
+pub mod quickbooks;
 mod requests;
 pub mod salesforce;
 #[cfg(feature = "sdk")]

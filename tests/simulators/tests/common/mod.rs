@@ -108,4 +108,12 @@ impl Caller {
         let app = [("client_id", "client-id"), ("client_secret", "client-secret")];
         self.form(path, &[&app, form].concat()).await.unwrap()
     }
+
+    /// A token request of the app, which says who it is by HTTP Basic.
+    pub(crate) async fn basic(&self, path: &str, form: &[(&str, &str)]) -> Reply {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.client.post(self.at(path)).basic_auth("client-id", Some("client-secret"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        self.send(request).await.unwrap()
+    }
 }
