@@ -17,6 +17,7 @@
 //! *Failure modes:* a simulator is plain HTTP on a loopback address, never HTTPS. It takes one request at a time.
 
 mod clock;
+pub mod dropbox;
 mod exchange;
 mod faults;
 pub mod hubspot;
