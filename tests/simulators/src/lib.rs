@@ -20,6 +20,7 @@ mod clock;
 pub mod dropbox;
 mod exchange;
 mod faults;
+pub mod http;
 pub mod hubspot;
 mod oauth;
 pub mod quickbooks;
