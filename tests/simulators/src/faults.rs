@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use tokio::sync::Semaphore;
 
 use crate::exchange::{Answer, Request};
 
@@ -102,6 +103,35 @@ pub enum Refusal {
 /// A change that a test makes to a provider's world.
 pub type Change<P> = Arc<dyn Fn(&mut P) + Send + Sync>;
 
+/// Holds answers back until a test lets them go.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl Gate {
+    /// A gate that is closed.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self::default()
+    }
+
+    /// Lets everybody through from now on.
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    /// Waits until it is open.
+    pub(crate) async fn passed(&self) {
+        // A closed semaphore is an open gate; it never has a permit.
+        let _ = self.0.acquire().await;
+    }
+}
+
 /// What goes wrong.
 pub enum Fault<P> {
     /// The provider refuses, in its own words.
@@ -114,6 +144,8 @@ pub enum Fault<P> {
     HangUpAfter,
     /// The answer takes this long, on the wall clock.
     Slow(Duration),
+    /// The work is done at once, and its answer comes when the gate is open.
+    Held(Gate),
     /// All access tokens have expired by then.
     ExpireTokens,
     /// The user has taken back every grant by then.
@@ -156,6 +188,7 @@ impl<P> Clone for Fault<P> {
             Self::HangUpBefore => Self::HangUpBefore,
             Self::HangUpAfter => Self::HangUpAfter,
             Self::Slow(duration) => Self::Slow(*duration),
+            Self::Held(gate) => Self::Held(gate.clone()),
             Self::ExpireTokens => Self::ExpireTokens,
             Self::Revoke => Self::Revoke,
             Self::Before(change) => Self::Before(Arc::clone(change)),
@@ -172,6 +205,7 @@ impl<P> fmt::Debug for Fault<P> {
             Self::HangUpBefore => f.write_str("HangUpBefore"),
             Self::HangUpAfter => f.write_str("HangUpAfter"),
             Self::Slow(duration) => write!(f, "Slow({duration:?})"),
+            Self::Held(_) => f.write_str("Held"),
             Self::ExpireTokens => f.write_str("ExpireTokens"),
             Self::Revoke => f.write_str("Revoke"),
             Self::Before(_) => f.write_str("Before(…)"),

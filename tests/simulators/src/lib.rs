@@ -8,6 +8,22 @@
 //! *Flow:* a test starts a [`Simulator`], writes history into its world, plans what goes wrong, lets a client at its URL, turns
 //! the clock, and reads what was asked.
 //!
+//! ```
+//! use events::Timestamp;
+//! use serde_json::json;
+//! use simulators::{Fault, RetryAfter, When, salesforce::Salesforce};
+//!
+//! let salesforce = Salesforce::start(Timestamp::from_seconds(1_790_000_017));
+//! let tokens = salesforce.world(|org| {
+//!     org.create("Account", &json!({"Name": "Acme"}));
+//!     org.connect()
+//! });
+//! // Of the queries after the first, two are refused.
+//! salesforce.plan(When::path("/query").skip(1).times(2), Fault::too_many(RetryAfter::Unsaid));
+//! // … a client asks salesforce.url() with tokens.access …
+//! assert!(salesforce.served().is_empty());
+//! ```
+//!
 //! *Who judges the judge:* with the feature `sdk` the providers' own client libraries run against the simulators.
 //!
 //! ```text
@@ -33,7 +49,7 @@ mod times;
 
 pub use clock::Clock;
 pub use exchange::{Answer, Authorization, Request};
-pub use faults::{Change, Fault, Refusal, RetryAfter, When};
+pub use faults::{Change, Fault, Gate, Refusal, RetryAfter, When};
 pub use oauth::{Denied, Grants, Refused, Rotation, Rules, Tokens};
 pub use requests::{Outcome, Served};
 pub use server::{Provider, Simulator};

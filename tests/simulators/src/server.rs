@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::exchange::{Answer, Request};
-use crate::faults::{Fault, Plans, Refusal, RetryAfter, When};
+use crate::faults::{Fault, Gate, Plans, Refusal, RetryAfter, When};
 use crate::oauth::Grants;
 use crate::requests::{Outcome, Served};
 
@@ -152,6 +152,7 @@ impl<P> fmt::Debug for Simulator<P> {
 /// What happens to one request.
 struct Verdict {
     slow: Duration,
+    gates: Vec<Gate>,
     /// `None`: the connection closes.
     answer: Option<Answer>,
 }
@@ -168,10 +169,12 @@ impl<P: Provider> Shared<P> {
         let mut state = self.state();
         let state = &mut *state;
         let due = state.plans.due(&request);
-        let (mut slow, mut planned, mut after, mut hang_up) = (Duration::ZERO, None, Vec::new(), false);
+        let (mut slow, mut gates, mut planned) = (Duration::ZERO, Vec::new(), None);
+        let (mut after, mut hang_up) = (Vec::new(), false);
         for fault in due {
             match fault {
                 Fault::Slow(duration) => slow += duration,
+                Fault::Held(gate) => gates.push(gate),
                 Fault::ExpireTokens => state.provider.grants().expire_all(),
                 Fault::Revoke => state.provider.grants().revoke_all(),
                 Fault::Before(change) => change(&mut state.provider),
@@ -201,7 +204,7 @@ impl<P: Provider> Shared<P> {
             request,
             outcome,
         });
-        Verdict { slow, answer }
+        Verdict { slow, gates, answer }
     }
 
     fn refused(&self, provider: &mut P, refusal: Refusal, request: &Request) -> Answer {
@@ -244,9 +247,12 @@ async fn respond<P: Provider>(
     let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let path = parts.uri.path().to_owned();
     let request = Request { method: parts.method, path, query, headers: parts.headers, body };
-    let Verdict { slow, answer } = shared.handle(request);
+    let Verdict { slow, gates, answer } = shared.handle(request);
     if !slow.is_zero() {
         tokio::time::sleep(slow).await;
+    }
+    for gate in gates {
+        gate.passed().await;
     }
     let answer = answer.ok_or(HangUp)?;
     let mut response = http::Response::new(Full::new(answer.body));

@@ -10,7 +10,7 @@ use common::{Caller, at};
 use http::Method;
 use serde_json::json;
 use simulators::http::{HttpApi, Needs};
-use simulators::{Answer, Authorization, Fault, Outcome, RetryAfter, Simulator, When};
+use simulators::{Answer, Authorization, Fault, Gate, Outcome, RetryAfter, Simulator, When};
 
 const START: &str = "2026-06-07T08:09:10Z";
 
@@ -80,6 +80,25 @@ async fn a_slow_answer_comes_late_and_holds_nobody_up() {
     },);
     assert_eq!((late.0, quick.0), (200, 200));
     assert!(late.1 >= slow && quick.1 < late.1, "{late:?} {quick:?}");
+}
+
+#[tokio::test]
+async fn an_answer_is_held_until_the_test_lets_it_go() {
+    let (api, caller) = start();
+    let gate = Gate::closed();
+    api.plan(When::path("/oauth/token"), Fault::Held(gate.clone()));
+    let refresh_token = api.world(HttpApi::connect).refresh;
+    let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.as_str())];
+    let (held, meanwhile) = tokio::join!(caller.token("/oauth/token", &form), async {
+        while api.served().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        // The work is done: the token was rotated, and nobody has been told of it.
+        let second = caller.token("/oauth/token", &form).await;
+        gate.open();
+        second
+    });
+    assert_eq!((held.status, meanwhile.status), (200, 400));
 }
 
 #[tokio::test]

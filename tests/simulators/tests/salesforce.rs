@@ -125,6 +125,17 @@ async fn pages_are_as_large_as_asked_within_the_bounds() {
         assert_eq!(page["records"].as_array().unwrap().len(), size, "{asked}");
         assert_eq!(page["totalSize"], 450);
     }
+    let page = caller.get_with(&path, "sforce-query-options", "batchSize=200").await.ok();
+    let next = page["nextRecordsUrl"].as_str().unwrap().to_owned();
+    // An answer that was lost may be asked for again.
+    for _ in 0..2 {
+        let page = caller.get_with(&next, "sforce-query-options", "batchSize=2000").await.ok();
+        assert_eq!((page["records"].as_array().unwrap().len(), &page["done"]), (250, &json!(true)));
+    }
+    for beyond in ["-451", "-x", ""] {
+        let reply = caller.get(&next.replace("-200", beyond)).await;
+        assert_eq!(reply.json()[0]["errorCode"], "INVALID_QUERY_LOCATOR", "{beyond}");
+    }
     let count = caller.ask(QUERY, &[("q", "SELECT COUNT() FROM Account")]).await.ok();
     assert_eq!(count, json!({"totalSize": 450, "done": true, "records": []}));
 }

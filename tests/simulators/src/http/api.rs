@@ -94,7 +94,7 @@ impl HttpApi {
                 let page = self.number(request, "page", 1)?.max(1);
                 let records = self.records(collection, request)?;
                 let pages = records.len().div_ceil(size).max(1);
-                let found: Vec<_> = records.into_iter().skip((page - 1) * size).take(size).collect();
+                let found: Vec<_> = records.into_iter().skip((page - 1).saturating_mul(size)).take(size).collect();
                 if way == "page" {
                     return Ok(Answer::json(200, &json!({"results": found, "page": page, "pages": pages})));
                 }
@@ -118,7 +118,7 @@ impl HttpApi {
                     return Ok(Answer::json(200, &json!({"items": found, "total": total, "offset": offset})));
                 }
                 let mut page = json!({"value": found});
-                if offset + size < total {
+                if offset.saturating_add(size) < total {
                     page["next"] = self.same_with(request, &[("offset", &(offset + size).to_string())]).into();
                 }
                 Ok(Answer::json(200, &page))

@@ -263,4 +263,15 @@ mod tests {
             assert_eq!(parse(text).expect_err(text), met);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_asked_is_parsed_or_refused(words in proptest::collection::vec(
+            "SELECT|\\*|FROM|WHERE|AND|IN|LIKE|ORDERBY|ORDER|BY|STARTPOSITION|MAXRESULTS|7|Id|=|>=|\\(|\\)|,|'a'|'|\\PC{0,3}",
+            0..20,
+        )) {
+            // It says where it failed, or that it did not: it never panics.
+            let _ = parse(&words.join(" "));
+        }
+    }
 }

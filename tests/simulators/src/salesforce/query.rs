@@ -88,8 +88,7 @@ impl Salesforce {
         self.page(&locator, 0, asked, version)
     }
 
-    /// A page of what an earlier query found. The rows are those of then: a locator is of one answer, however long a client
-    /// takes to read it.
+    /// A page of what an earlier query found, as often as it is asked for. The rows are those of then.
     pub(super) fn page(
         &mut self,
         locator: &str,
@@ -98,15 +97,16 @@ impl Salesforce {
         version: Version<'_>,
     ) -> Result<Value, Problem> {
         let rows = self.locators.get(locator).ok_or(Problem::InvalidLocator)?;
+        if from > rows.len() {
+            return Err(Problem::InvalidLocator);
+        }
         // providers.md §5.3: 200 to 2000, and never a promise.
         let size = self.page_size.min(asked.map_or(2000, |asked| asked.clamp(200, 2000)));
-        let end = rows.len().min(from + size);
+        let end = rows.len().min(from.saturating_add(size));
         let mut page = json!({"totalSize": rows.len(), "done": end == rows.len(), "records": rows.get(from..end)});
         if end < rows.len() {
             // `query` after `queryAll` too: providers.md §5.3.
             page["nextRecordsUrl"] = format!("/services/data/{version}/query/{locator}-{end}").into();
-        } else {
-            self.locators.remove(locator);
         }
         Ok(page)
     }

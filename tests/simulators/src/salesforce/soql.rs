@@ -382,4 +382,14 @@ mod tests {
             Filter::In("Name".into(), vec![Literal::Text("O'Neill".into()), Literal::Text("b".into())], false)
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_asked_is_parsed_or_refused(words in proptest::collection::vec(
+            "SELECT|FROM|WHERE|AND|OR|NOT|IN|ORDER|BY|LIMIT|Id|=|>=|<>|\\(|\\)|,|'a'|'|2026-01-02T03:04:05Z|\\PC{0,3}", 0..20,
+        )) {
+            // It says where it failed, or that it did not: it never panics.
+            let _ = parse(&words.join(" "));
+        }
+    }
 }
