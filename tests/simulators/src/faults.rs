@@ -142,6 +142,8 @@ pub enum Fault<P> {
     HangUpBefore,
     /// The connection closes after the work was done: tokens were rotated, codes spent.
     HangUpAfter,
+    /// The connection closes after so many bytes of the answer's body; the work was done.
+    CutAfter(usize),
     /// The answer takes this long, on the wall clock.
     Slow(Duration),
     /// The work is done at once, and its answer comes when the gate is open.
@@ -187,6 +189,7 @@ impl<P> Clone for Fault<P> {
             Self::Answer(answer) => Self::Answer(answer.clone()),
             Self::HangUpBefore => Self::HangUpBefore,
             Self::HangUpAfter => Self::HangUpAfter,
+            Self::CutAfter(bytes) => Self::CutAfter(*bytes),
             Self::Slow(duration) => Self::Slow(*duration),
             Self::Held(gate) => Self::Held(gate.clone()),
             Self::ExpireTokens => Self::ExpireTokens,
@@ -204,6 +207,7 @@ impl<P> fmt::Debug for Fault<P> {
             Self::Answer(answer) => write!(f, "Answer({})", answer.status),
             Self::HangUpBefore => f.write_str("HangUpBefore"),
             Self::HangUpAfter => f.write_str("HangUpAfter"),
+            Self::CutAfter(bytes) => write!(f, "CutAfter({bytes})"),
             Self::Slow(duration) => write!(f, "Slow({duration:?})"),
             Self::Held(_) => f.write_str("Held"),
             Self::ExpireTokens => f.write_str("ExpireTokens"),

@@ -8,7 +8,9 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +18,7 @@ use bytes::Bytes;
 use events::Timestamp;
 use http::header;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
@@ -155,6 +157,8 @@ struct Verdict {
     gates: Vec<Gate>,
     /// `None`: the connection closes.
     answer: Option<Answer>,
+    /// How much of the body is sent before the connection closes.
+    cut: Option<usize>,
 }
 
 impl<P> Shared<P> {
@@ -170,7 +174,7 @@ impl<P: Provider> Shared<P> {
         let state = &mut *state;
         let due = state.plans.due(&request);
         let (mut slow, mut gates, mut planned) = (Duration::ZERO, Vec::new(), None);
-        let (mut after, mut hang_up) = (Vec::new(), false);
+        let (mut after, mut hang_up, mut cut) = (Vec::new(), false, None);
         for fault in due {
             match fault {
                 Fault::Slow(duration) => slow += duration,
@@ -180,6 +184,7 @@ impl<P: Provider> Shared<P> {
                 Fault::Before(change) => change(&mut state.provider),
                 Fault::After(change) => after.push(change),
                 Fault::HangUpAfter => hang_up = true,
+                Fault::CutAfter(bytes) => cut = Some(bytes),
                 first if planned.is_none() => planned = Some(first),
                 // Only one can answer.
                 Fault::Refuse(_) | Fault::Answer(_) | Fault::HangUpBefore => {}
@@ -204,7 +209,7 @@ impl<P: Provider> Shared<P> {
             request,
             outcome,
         });
-        Verdict { slow, gates, answer }
+        Verdict { slow, gates, answer, cut }
     }
 
     fn refused(&self, provider: &mut P, refusal: Refusal, request: &Request) -> Answer {
@@ -225,10 +230,32 @@ fn http_date(at: Timestamp) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
 }
 
+/// A body, or its beginning.
+enum Sent {
+    Whole(Full<Bytes>),
+    Cut(Option<Bytes>),
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = HangUp;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HangUp>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Cut(part) => Poll::Ready(Some(part.take().map(Frame::data).ok_or(HangUp))),
+        }
+    }
+}
+
 async fn serve<P: Provider>(listener: std::net::TcpListener, shared: Arc<Shared<P>>) {
     let listener = TcpListener::from_std(listener).expect("the socket, in the runtime");
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // No more sockets to be had: some will be given back.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let service = service_fn(|request| respond(&shared, request));
@@ -241,13 +268,13 @@ async fn serve<P: Provider>(listener: std::net::TcpListener, shared: Arc<Shared<
 async fn respond<P: Provider>(
     shared: &Shared<P>,
     request: http::Request<Incoming>,
-) -> Result<http::Response<Full<Bytes>>, HangUp> {
+) -> Result<http::Response<Sent>, HangUp> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| HangUp)?.to_bytes();
     let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let path = parts.uri.path().to_owned();
     let request = Request { method: parts.method, path, query, headers: parts.headers, body };
-    let Verdict { slow, gates, answer } = shared.handle(request);
+    let Verdict { slow, gates, answer, cut } = shared.handle(request);
     if !slow.is_zero() {
         tokio::time::sleep(slow).await;
     }
@@ -255,9 +282,15 @@ async fn respond<P: Provider>(
         gate.passed().await;
     }
     let answer = answer.ok_or(HangUp)?;
-    let mut response = http::Response::new(Full::new(answer.body));
+    let length = answer.body.len();
+    let rest = cut.filter(|cut| *cut < length);
+    let mut response = http::Response::new(match rest {
+        None => Sent::Whole(Full::new(answer.body)),
+        Some(cut) => Sent::Cut(Some(answer.body.slice(..cut))),
+    });
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     if let Ok(date) = http_date(shared.clock.now()).parse() {
         response.headers_mut().insert(header::DATE, date);
     }

@@ -70,6 +70,20 @@ async fn whoever_hangs_up_after_the_work_has_done_it() {
 }
 
 #[tokio::test]
+async fn an_answer_may_be_cut_off() {
+    let (api, caller) = start();
+    let whole = caller.get("/next/things").await;
+    assert_eq!(whole.header("content-length"), Some(whole.body.len().to_string().as_str()));
+    api.plan(When::next(), Fault::CutAfter(whole.body.len() - 1));
+    assert!(caller.try_get("/next/things").await.is_err());
+    api.plan(When::next(), Fault::CutAfter(whole.body.len()));
+    assert_eq!(caller.get("/next/things").await.body, whole.body);
+    api.plan(When::next(), Fault::CutAfter(0));
+    assert!(caller.try_get("/next/things").await.is_err());
+    assert!(api.served().iter().all(|served| served.status() == Some(200)));
+}
+
+#[tokio::test]
 async fn a_slow_answer_comes_late_and_holds_nobody_up() {
     let (api, caller) = start();
     let slow = Duration::from_millis(300);

@@ -141,6 +141,32 @@ async fn pages_are_as_large_as_asked_within_the_bounds() {
 }
 
 #[tokio::test]
+async fn the_pages_of_query_all_are_read_by_query_and_the_eleventh_open_query_ends_the_first() {
+    let (salesforce, caller) = start();
+    salesforce.world(|org| {
+        for _ in 0..3 {
+            let id = org.create("Account", &json!({}));
+            org.delete(&id);
+        }
+        org.page_size = 2;
+    });
+    let mut open = Vec::new();
+    for _ in 0..11 {
+        let page =
+            caller.ask("/services/data/v65.0/queryAll", &[("q", "SELECT Id, IsDeleted FROM Account")]).await.ok();
+        open.push(page["nextRecordsUrl"].as_str().unwrap().to_owned());
+        // A query of one page is never open.
+        assert_eq!(found(&caller, "SELECT Id FROM Account").await, Vec::<String>::new());
+    }
+    assert!(open[0].starts_with("/services/data/v65.0/query/01g"), "{open:?}");
+    assert_eq!(caller.get(&open[0]).await.json()[0]["errorCode"], "INVALID_QUERY_LOCATOR");
+    for next in &open[1..] {
+        let page = caller.get(next).await.ok();
+        assert_eq!((&page["records"][0]["IsDeleted"], &page["done"]), (&json!(true), &json!(true)));
+    }
+}
+
+#[tokio::test]
 async fn windows_are_whole_minutes_and_the_log_of_deletions_says_what_it_has_lost() {
     let (salesforce, caller) = start();
     let id = salesforce.world(|org| org.create("Account", &json!({})));

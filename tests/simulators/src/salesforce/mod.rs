@@ -122,6 +122,9 @@ pub struct Salesforce {
     pub org: String,
     /// How many records a page has at most, whatever the client asks. Salesforce: 2000, or fewer (providers.md §5.3).
     pub page_size: usize,
+    /// How many queries may have pages left to read: the oldest is forgotten when there are more. Salesforce: 10 of a user
+    /// (simple-salesforce/simple-salesforce#95).
+    pub open_queries: usize,
     /// How many API requests the org may make in a day; beyond, they are refused.
     pub daily_requests: usize,
     /// How many it has made.
@@ -153,6 +156,7 @@ impl Salesforce {
             grants,
             org,
             page_size: 2000,
+            open_queries: 10,
             daily_requests: 100_000,
             requests_made: 0,
             id_limit: 600_000,

@@ -85,7 +85,15 @@ impl Salesforce {
         self.made += 1;
         let locator = ids::make("01g", self.made);
         self.locators.insert(locator.clone(), rows);
-        self.page(&locator, 0, asked, version)
+        let page = self.page(&locator, 0, asked, version)?;
+        if page["done"] == true {
+            self.locators.remove(&locator);
+        }
+        // Ids are counted up: the first is the oldest.
+        while self.locators.len() > self.open_queries {
+            self.locators.pop_first();
+        }
+        Ok(page)
     }
 
     /// A page of what an earlier query found, as often as it is asked for. The rows are those of then.

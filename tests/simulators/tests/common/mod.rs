@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no test binary needs all of it")]
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
@@ -53,7 +55,8 @@ impl Caller {
     #[must_use]
     pub(crate) fn new(url: &str, token: &str) -> Self {
         let redirects = reqwest::redirect::Policy::none();
-        let client = reqwest::Client::builder().no_proxy().redirect(redirects).build().unwrap();
+        let client =
+            reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().redirect(redirects).build().unwrap();
         Self { client, url: url.to_owned(), token: token.to_owned() }
     }
 
