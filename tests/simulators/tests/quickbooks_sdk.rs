@@ -123,6 +123,8 @@ fn queries_page_by_position_and_do_not_see_what_is_deleted_or_inactive() {
     assert_eq!(ids(&page(&mut client, 3)), made[2..4]);
     assert_eq!(ids(&page(&mut client, 5)), made[4..]);
     quickbooks.world(|company| company.set_active("Customer", &made[1], false));
+    assert_eq!(client.value("count", &json!({"entity": "Customer"})), 4);
+    assert_eq!(page(&mut client, 5), json!([]));
     // The others moved up: whoever counts misses one.
     assert_eq!(ids(&page(&mut client, 3)), made[3..]);
     let all = "SELECT * FROM Customer WHERE Active IN (true, false) AND Metadata.LastUpdatedTime >= '2026-03-07T20:00:00Z' \

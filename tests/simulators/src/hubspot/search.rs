@@ -75,28 +75,27 @@ impl HubSpot {
         if after.saturating_add(limit) > self.cap {
             return invalid(format!("Paging beyond the first {} results of a query is not possible", self.cap));
         }
+        let sorts = list(&body, "sorts");
+        let keys: Vec<(&str, bool)> = sorts.iter().take(self.sorts).filter_map(key).collect();
         let mut found = Vec::new();
         for (id, version) in self.indexed(kind) {
             if matches(groups, version)? {
-                found.push((id, version));
+                let held = |(property, _): &(&str, bool)| version.properties.get(*property);
+                let by: Vec<_> = keys.iter().map(|key| held(key).map(|text| Comparable::of(text))).collect();
+                found.push((by, id, version));
             }
         }
-        let sorts = list(&body, "sorts");
-        let keys: Vec<(&str, bool)> = sorts.iter().take(self.sorts).filter_map(key).collect();
-        found.sort_by(|one, other| {
-            let by_keys = keys.iter().fold(Ordering::Equal, |order, (property, descending)| {
-                order.then_with(|| {
-                    let [one, other] = [one, other].map(|(_, version)| version.properties.get(*property));
-                    let [one, other] = [one, other].map(|text| text.map(|text| Comparable::of(text)));
-                    let order = one.partial_cmp(&other).unwrap_or(Ordering::Equal);
-                    if *descending { order.reverse() } else { order }
-                })
+        found.sort_by(|(one, id, _), (other, other_id, _)| {
+            let pairs = one.iter().zip(other).zip(&keys);
+            let by_keys = pairs.fold(Ordering::Equal, |order, ((one, other), (_, descending))| {
+                let next = one.partial_cmp(other).unwrap_or(Ordering::Equal);
+                order.then(if *descending { next.reverse() } else { next })
             });
-            by_keys.then_with(|| other.0.cmp(&one.0))
+            by_keys.then_with(|| other_id.cmp(id))
         });
         let properties = list(&body, "properties").iter().filter_map(Value::as_str).collect::<Vec<_>>();
         let page = found.iter().skip(after).take(limit);
-        let results: Vec<Value> = page.map(|(id, version)| self.shown(kind, *id, version, &properties)).collect();
+        let results: Vec<Value> = page.map(|(_, id, version)| self.shown(kind, *id, version, &properties)).collect();
         let mut answer = json!({"total": found.len(), "results": results});
         if after + limit < found.len() {
             answer["paging"] = json!({"next": {"after": (after + limit).to_string()}});
