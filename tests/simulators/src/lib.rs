@@ -24,6 +24,10 @@
 //! assert!(salesforce.served().is_empty());
 //! ```
 //!
+//! *Sources:* `providers.md §x.y` is the project's reference of what providers document and what was seen of them;
+//! addresses and issues of public repositories stand beside it. What nobody documents is said where it is decided, and is
+//! decided against the client.
+//!
 //! *Who judges the judge:* with the feature `sdk` the providers' own client libraries run against the simulators.
 //!
 //! ```text
@@ -32,6 +36,7 @@
 //!
 //! *Failure modes:* a simulator is plain HTTP on a loopback address, never HTTPS. It takes one request at a time.
 
+mod budget;
 mod clock;
 pub mod dropbox;
 mod exchange;

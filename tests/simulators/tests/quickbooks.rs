@@ -107,6 +107,29 @@ async fn what_changes_between_two_pages_is_skipped_by_whoever_counts() {
 }
 
 #[tokio::test]
+async fn budgets_are_kept_when_a_test_wants_them_to_be() {
+    let (quickbooks, caller) = start();
+    quickbooks.world(|company| company.limited = true);
+    let path = "query?query=select%20count(*)%20from%20Customer";
+    let mut refused = 0;
+    for _ in 0..55 {
+        for _ in 0..10 {
+            refused += usize::from(get(&caller, path).await.status == 429);
+        }
+        quickbooks.clock().advance(Duration::from_secs(1));
+    }
+    assert_eq!(refused, 50, "of 550 in a minute");
+    quickbooks.clock().advance(Duration::from_secs(60));
+    let mut statuses = Vec::new();
+    for _ in 0..11 {
+        statuses.push(get(&caller, path).await);
+    }
+    assert!(statuses[..10].iter().all(|reply| reply.status == 200));
+    assert_eq!(statuses[10].json()["Fault"]["Error"][0]["code"], "3001");
+    assert_eq!((statuses[10].status, statuses[10].header("retry-after")), (429, None));
+}
+
+#[tokio::test]
 async fn tokens_are_for_the_app_that_says_who_it_is_by_basic_alone() {
     let (quickbooks, caller) = start();
     let refresh_token = quickbooks.world(QuickBooks::connect).refresh;

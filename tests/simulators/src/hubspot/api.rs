@@ -3,8 +3,6 @@
 //! Bodies of errors as captured: 401 in airbytehq/airbyte#74726; 429 as HubSpot/hubspot-api-nodejs's `RetryDecorator` reads it
 //! (`policyName`, and for searches the message).
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::search::Invalid;
@@ -12,10 +10,6 @@ use super::{HubSpot, Version};
 use crate::exchange::{Answer, Request};
 use crate::oauth::Refused;
 
-/// providers.md §2.10: public apps, per account.
-const BURST: (usize, Duration) = (110, Duration::from_secs(10));
-/// providers.md §2.10: searches of all types together.
-const SEARCHES: (usize, Duration) = (5, Duration::from_secs(1));
 const LARGEST_LISTED_PAGE: usize = 100;
 
 impl HubSpot {
@@ -57,24 +51,25 @@ impl HubSpot {
             return answer;
         }
         answer
-            .with("x-hubspot-ratelimit-max", &BURST.0.to_string())
+            .with("x-hubspot-ratelimit-max", &self.burst.most.to_string())
             .with("x-hubspot-ratelimit-remaining", &left.to_string())
-            .with("x-hubspot-ratelimit-interval-milliseconds", &BURST.1.as_millis().to_string())
+            .with("x-hubspot-ratelimit-interval-milliseconds", &self.burst.window.as_millis().to_string())
     }
 
     /// Counts a request; how many more are allowed now.
     fn budget(&mut self, search: bool) -> Result<usize, Box<Answer>> {
         let now = self.clock.now();
-        self.asked.retain(|(at, _)| now.since(*at) < BURST.1);
-        let searches = self.asked.iter().filter(|(at, search)| *search && now.since(*at) < SEARCHES.1).count();
-        if self.limited && search && searches >= SEARCHES.0 {
+        if self.limited && search && self.searches.left(now) == 0 {
             return Err(Box::new(self.too_many(true)));
         }
-        if self.limited && self.asked.len() >= BURST.0 {
+        if self.limited && self.burst.left(now) == 0 {
             return Err(Box::new(self.too_many(false)));
         }
-        self.asked.push((now, search));
-        Ok(BURST.0.saturating_sub(self.asked.len()))
+        if search {
+            self.searches.spend(now);
+        }
+        self.burst.spend(now);
+        Ok(self.burst.left(now))
     }
 
     fn list(&mut self, kind: &str, request: &Request) -> Answer {

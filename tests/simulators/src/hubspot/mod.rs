@@ -22,6 +22,7 @@ use std::time::Duration;
 use events::Timestamp;
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::exchange::{Answer, Request};
 use crate::faults::Refusal;
@@ -91,7 +92,8 @@ pub struct HubSpot {
     clock: Clock,
     types: BTreeMap<String, Type>,
     made: u64,
-    asked: Vec<(Timestamp, bool)>,
+    burst: Budget,
+    searches: Budget,
     correlations: u64,
 }
 
@@ -113,7 +115,9 @@ impl HubSpot {
             clock: clock.clone(),
             types: BTreeMap::new(),
             made: 100,
-            asked: Vec::new(),
+            // providers.md §2.10: public apps, per account; searches of all types together.
+            burst: Budget::new(110, Duration::from_secs(10)),
+            searches: Budget::new(5, Duration::from_secs(1)),
             correlations: 0,
         };
         for (name, number, defaults) in TYPES {

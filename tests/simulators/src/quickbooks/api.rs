@@ -27,6 +27,12 @@ impl QuickBooks {
                 return self.unauthorized("Malformed bearer token: too short or too long");
             }
         }
+        let now = self.clock.now();
+        if self.limited && (self.minute.left(now) == 0 || self.second.left(now) == 0) {
+            return self.too_many();
+        }
+        self.minute.spend(now);
+        self.second.spend(now);
         // XML is what is sent to whoever does not ask for JSON; only its frame is written here.
         if !request.header("accept").is_some_and(|accept| accept.contains("application/json")) {
             return self.xml(200, "");

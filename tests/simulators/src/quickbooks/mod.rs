@@ -27,6 +27,7 @@ use events::Timestamp;
 use events::time::DAY_MS;
 use serde_json::{Map, Value, json};
 
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::exchange::{Answer, Request};
 use crate::faults::Refusal;
@@ -92,8 +93,13 @@ pub struct QuickBooks {
     pub realm: String,
     /// How many objects change data capture gives at most. Intuit: 1000 (providers.md §3.7).
     pub cdc_limit: usize,
+    /// Whether more than 500 requests in a minute, and 10 in a second, of the provider's clock are refused
+    /// (providers.md §3.9). Off from the start: a clock that stands still never gives a new second.
+    pub limited: bool,
     /// How it refuses when there were too many requests.
     pub throttle: Throttle,
+    minute: Budget,
+    second: Budget,
     clock: Clock,
     url: String,
     objects: BTreeMap<String, BTreeMap<u64, Object>>,
@@ -114,7 +120,10 @@ impl QuickBooks {
             grants: Grants::new(clock, RULES),
             realm: "9341453474484455".into(),
             cdc_limit: 1000,
+            limited: false,
             throttle: Throttle::Json,
+            minute: Budget::new(500, Duration::from_secs(60)),
+            second: Budget::new(10, Duration::from_secs(1)),
             clock: clock.clone(),
             url: url.to_owned(),
             objects: names.map(|name| (name.to_owned(), BTreeMap::new())).collect(),
