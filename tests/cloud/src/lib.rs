@@ -13,6 +13,8 @@
 //! *Failure modes:* where the emulator cannot be installed or started, the tests panic and say what to install. It ends with
 //! the test binary, however that ends: it watches its input, which closes then.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 #[cfg(feature = "emulator")]
 pub mod cloud;
 #[cfg(feature = "emulator")]

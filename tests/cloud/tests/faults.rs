@@ -111,7 +111,7 @@ async fn nothing_accepted_is_lost_while_aws_throttles_fails_and_loses_answers() 
         }
     }
     let done = trouble.done();
-    println!("{done:?}; refused {} times; told after {:?}", refused.load(Ordering::SeqCst), began.elapsed());
+    eprintln!("{done:?}; refused {} times; told after {:?}", refused.load(Ordering::SeqCst), began.elapsed());
     assert_eq!(told.keys().collect::<BTreeSet<_>>(), accepted.iter().collect());
     for (object, events) in &told {
         // However often it was told: it has one name, and the flow knows it by the same.
