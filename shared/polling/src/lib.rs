@@ -1,0 +1,13 @@
+//! Polling as functions: everything about asking a provider what changed that needs no I/O.
+//!
+//! *Promise:* pure. No clock (the time is passed in), no randomness, no I/O, no time zones but the bundled ones. Whatever
+//! an instance's configuration or a provider's answer holds, nothing here panics.
+//!
+//! [`dates`] reads and writes dates in the patterns that the contract uses.
+//!
+//! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
+//! described, never quoted: it is the customer's data.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod dates;
