@@ -3,7 +3,8 @@
 //! *Promise:* pure. No clock (the time is passed in), no randomness, no I/O, no time zones but the bundled ones. Whatever
 //! an instance's configuration or a provider's answer holds, nothing here panics.
 //!
-//! [`dates`] reads and writes dates in the patterns that the contract uses; [`placeholders`] fills them into what is asked.
+//! [`dates`] reads and writes dates in the patterns that the contract uses; [`placeholders`] fills them into what is asked;
+//! [`path`] finds the fields of a record.
 //!
 //! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
 //! described, never quoted: it is the customer's data.
@@ -11,4 +12,5 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod dates;
+pub mod path;
 pub mod placeholders;
