@@ -4,13 +4,15 @@
 //! an instance's configuration or a provider's answer holds, nothing here panics.
 //!
 //! [`dates`] reads and writes dates in the patterns that the contract uses; [`placeholders`] fills them into what is asked;
-//! [`path`] finds the fields of a record. [`configuration`] reads what an instance is to poll.
+//! [`path`] finds the fields of a record. [`configuration`] reads what an instance is to poll;
+//! [`classify`] says what a record tells.
 //!
 //! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
 //! described, never quoted: it is the customer's data.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod classify;
 pub mod configuration;
 pub mod dates;
 pub mod path;
