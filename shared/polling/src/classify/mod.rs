@@ -189,8 +189,8 @@ impl Rules {
             true => !self.selects || self.filter_by_updated && self.updated.is_some(),
             false => self.filter_by_updated,
         };
-        if let Some(Read { at, .. }) = latest {
-            if filtered && at < moment.since {
+        if let Some(read @ Read { at, .. }) = latest {
+            if filtered && placed(read) < moment.since {
                 return Classified::Ignored(Ignored::Older);
             }
             if self.filter_by_current && at > moment.start {
@@ -219,7 +219,7 @@ impl Rules {
             true => EventType::Deleted,
             false => self.event_type(updated, created, moment, known(&object_id)),
         };
-        let position = latest.map(|read| read.at).filter(|_| filtered);
+        let position = latest.map(placed).filter(|_| filtered);
         Classified::Told(Told {
             object_id: object_id.into_owned(),
             object_type: self.object_type.clone(),
@@ -246,6 +246,14 @@ impl Rules {
             (None, None) => !known,
         };
         if new { EventType::Created } else { EventType::Updated }
+    }
+}
+
+/// Where a date stands among the positions: one without a time of day may mean any moment of that day, so its last.
+fn placed(Read { at, grain, .. }: Read) -> Timestamp {
+    match grain {
+        Grain::Millisecond | Grain::Second => at,
+        Grain::Minute | Grain::Day => Timestamp::from_millis(grain.end(at).as_millis() - 1),
     }
 }
 

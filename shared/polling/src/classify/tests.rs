@@ -188,10 +188,10 @@ fn a_date_that_cannot_be_read_tells_the_content_of_what_the_provider_selected() 
 #[test]
 fn a_day_is_too_coarse_to_wait_for_and_too_coarse_to_be_a_version() {
     let day = |name: &str| json!({"id": 7, "u": "2026-01-02", "c": "2025-01-01", "name": name});
-    let moment = Moment { since: at("2026-01-02T00:00:00Z"), ..moment() };
-    let version = |name: &str| match rules().classify(&day(name), &moment, |_| false) {
-        Classified::Told(told) => told.version,
-        other => panic!("{other:?}"),
+    let version = |name: &str| {
+        let told = told(&rules(), &day(name));
+        assert_eq!(told.position, Some(at("2026-01-02T23:59:59.999Z")), "it may have been at any moment of the day");
+        told.version
     };
     assert_ne!(version("a"), version("b"));
     assert_eq!(version("a"), version("a"));

@@ -17,6 +17,8 @@
 mod pattern;
 mod zone;
 
+use std::time::Duration;
+
 use events::Timestamp;
 use serde_json::Value;
 
@@ -92,6 +94,16 @@ impl DateFormat {
             }
         }
         Pattern::parse(text).map(|pattern| Self(Kind::Pattern(pattern)))
+    }
+
+    /// How coarse dates of the format are: as coarse as this at least.
+    #[must_use]
+    pub fn grain(&self) -> Grain {
+        match &self.0 {
+            Kind::Milliseconds => Grain::Millisecond,
+            Kind::Seconds => Grain::Second,
+            Kind::Pattern(pattern) => pattern.grain(),
+        }
     }
 
     /// The date as the format writes it; `zone` is the calendar's.
@@ -175,13 +187,18 @@ impl Grain {
     /// The first moment after all that is dated `at`: from then on a version of that date is final.
     #[must_use]
     pub fn end(self, at: Timestamp) -> Timestamp {
-        let millis: i64 = match self {
-            Self::Millisecond => 1,
-            Self::Second => 1000,
-            Self::Minute => events::time::MINUTE_MS,
-            Self::Day => events::time::DAY_MS,
-        };
-        Timestamp::from_millis(at.as_millis().saturating_add(millis))
+        at.plus(self.duration())
+    }
+
+    /// How long it is.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        match self {
+            Self::Millisecond => Duration::from_millis(1),
+            Self::Second => Duration::from_secs(1),
+            Self::Minute => Duration::from_secs(60),
+            Self::Day => Duration::from_secs(24 * 60 * 60),
+        }
     }
 }
 
@@ -192,13 +209,22 @@ fn dated_at(at: Timestamp, otherwise: bool) -> Read {
 
 /// ISO 8601, whatever the format says.
 fn iso(text: &str, zone: &Zone) -> Option<Read> {
-    if let Some(at) = Timestamp::parse_rfc3339(text) {
-        return Some(dated_at(at, true));
-    }
-    let civil: jiff::civil::DateTime = text.parse().ok()?;
-    let at = zone.zone().to_timestamp(civil).ok()?;
-    let read = dated_at(Timestamp::from_millis(at.as_millisecond()), true);
-    let grain = if text.contains(':') { read.grain } else { Grain::Day };
+    let at = match Timestamp::parse_rfc3339(text) {
+        Some(at) => at,
+        None => {
+            let civil: jiff::civil::DateTime = text.parse().ok()?;
+            Timestamp::from_millis(zone.zone().to_timestamp(civil).ok()?.as_millisecond())
+        }
+    };
+    let read = dated_at(at, true);
+    // The time of day, without the zone that may follow it.
+    let time = text.find(['T', 't', ' ']).map_or("", |place| &text[place + 1..]);
+    let time = time.split(['Z', 'z', '+', '-', '[']).next().unwrap_or_default();
+    let grain = match (time, time.matches(':').count()) {
+        ("", _) => Grain::Day,
+        (_, 1) => Grain::Minute,
+        _ => read.grain,
+    };
     Some(Read { grain, ..read })
 }
 

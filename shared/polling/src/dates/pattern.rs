@@ -141,6 +141,11 @@ impl Pattern {
         self.parts.iter().any(|part| matches!(part, Part::Field { letter, .. } if letters.contains(*letter)))
     }
 
+    pub(super) fn grain(&self) -> Grain {
+        let letters = [("S", Grain::Millisecond), ("s", Grain::Second), ("m", Grain::Minute)];
+        letters.into_iter().find(|(letter, _)| self.has(letter)).map_or(Grain::Day, |(_, grain)| grain)
+    }
+
     pub(super) fn write(&self, at: Timestamp, zone: &Zone) -> String {
         let end = if at.as_millis() < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
         let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(end);
@@ -175,11 +180,9 @@ impl Pattern {
             None => zone.zone().to_timestamp(time),
         };
         let at = Timestamp::from_millis(moment.ok()?.as_millisecond());
-        let grain = match () {
-            () if self.has("S") && at.as_millis().rem_euclid(1000) != 0 => Grain::Millisecond,
-            () if self.has("s") => Grain::Second,
-            () if self.has("m") => Grain::Minute,
-            () => Grain::Day,
+        let grain = match self.grain() {
+            Grain::Millisecond if at.as_millis().rem_euclid(1000) == 0 => Grain::Second,
+            grain => grain,
         };
         Some(Read { at, grain, otherwise: false })
     }

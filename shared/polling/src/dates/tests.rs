@@ -54,6 +54,7 @@ fn every_format_that_occurs_is_written_as_java_writes_it_and_read_back() {
         };
         assert_eq!(read.at.as_millis(), moment.as_millis().div_euclid(unit) * unit, "{pattern}");
         assert_eq!((read.grain, read.otherwise), (grain, false), "{pattern}");
+        assert_eq!(format.grain(), grain, "{pattern}");
     }
 }
 
@@ -104,6 +105,8 @@ fn an_iso_date_that_its_pattern_does_not_match_is_read_all_the_same_and_says_so(
         ("MM/dd/yyyy HH:mm:ss", json!("2018-08-20T08:29:06-0700"), "2018-08-20T15:29:06Z", Grain::Second),
         ("MM/dd/yyyy HH:mm:ss", json!("2018-08-20 08:29:06"), "2018-08-20T15:29:06Z", Grain::Second),
         ("yyyy-MM-dd'T'HH:mm:ssXXX", json!("2018-08-20"), "2018-08-20T07:00:00Z", Grain::Day),
+        ("MM/dd/yyyy", json!("2018-08-20T15:29+00:00"), "2018-08-20T15:29:00Z", Grain::Minute),
+        ("MM/dd/yyyy", json!("2018-08-20T15:29:00-00:00"), "2018-08-20T15:29:00Z", Grain::Second),
         ("yyyy-MM-dd", json!(1_534_778_946_123_i64), "2018-08-20T15:29:06.123Z", Grain::Millisecond),
         ("yyyy-MM-dd", json!("1534778946"), "2018-08-20T15:29:06Z", Grain::Second),
         ("milliseconds", json!(1_534_778_946), "2018-08-20T15:29:06Z", Grain::Second),
@@ -187,12 +190,7 @@ proptest! {
         let read = format.read(&json!(text), &zone).unwrap();
         let read = read.unwrap();
         prop_assert!(!read.otherwise);
-        let grain = match read.grain {
-            Grain::Millisecond => 1,
-            Grain::Second => 1000,
-            Grain::Minute => 60_000,
-            Grain::Day => 86_400_000,
-        };
+        let grain = i64::try_from(read.grain.duration().as_millis()).unwrap();
         // An hour that the clock reads twice is one of the two.
         let apart = millis - read.at.as_millis();
         let twice = name == "PST" && (apart - 3_600_000 < grain && apart >= 3_600_000 || (-3_600_000..grain - 3_600_000).contains(&apart));
