@@ -106,6 +106,12 @@ impl std::fmt::Display for Path {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Path {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
 fn name_step(name: &str) -> Option<Step> {
     let plain = !name.trim().is_empty() && !name.contains(|c: char| c.is_control() || c == ']' || c == '*');
     plain.then(|| Step::Name(name.to_owned()))
