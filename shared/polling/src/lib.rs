@@ -6,7 +6,8 @@
 //! [`dates`] reads and writes dates in the patterns that the contract uses; [`placeholders`] fills them into what is asked;
 //! [`path`] finds the fields of a record. [`configuration`] reads what an instance is to poll;
 //! [`classify`] says what a record tells; [`position`] how far the polls have come, and
-//! what was told already. [`pagination`] leads from page to page.
+//! what was told already. [`pagination`] leads from page to page; [`verdict`]
+//! judges an answer.
 //!
 //! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
 //! described, never quoted: it is the customer's data.
@@ -20,3 +21,5 @@ pub mod pagination;
 pub mod path;
 pub mod placeholders;
 pub mod position;
+mod same;
+pub mod verdict;

@@ -34,6 +34,7 @@ use serde_json::Value;
 use crate::configuration::DateField;
 use crate::dates::{Grain, Read};
 use crate::path::Path;
+use crate::same::same;
 
 pub use version::Version;
 
@@ -160,11 +161,7 @@ impl Deleted {
     fn holds(&self, record: &Value) -> bool {
         let Some(found) = self.path.find(record) else { return false };
         match (&self.is, found) {
-            (Some(Value::String(expected)), Value::String(found)) => expected.eq_ignore_ascii_case(found.trim()),
-            (Some(Value::Bool(expected)), Value::String(found)) => {
-                found.trim().eq_ignore_ascii_case(&expected.to_string())
-            }
-            (Some(expected), found) => expected == found,
+            (Some(expected), found) => same(expected, found),
             (None, Value::Null | Value::Bool(false)) => false,
             (None, Value::String(text)) => !text.trim().is_empty() && !text.trim().eq_ignore_ascii_case("false"),
             (None, _) => true,
