@@ -7,7 +7,7 @@
 //! [`path`] finds the fields of a record. [`configuration`] reads what an instance is to poll;
 //! [`classify`] says what a record tells; [`position`] how far the polls have come, and
 //! what was told already. [`pagination`] leads from page to page; [`verdict`]
-//! judges an answer.
+//! judges an answer. [`definition`] is what a connector says of all this, and [`request`] asks by it.
 //!
 //! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
 //! described, never quoted: it is the customer's data.
@@ -17,9 +17,11 @@
 pub mod classify;
 pub mod configuration;
 pub mod dates;
+pub mod definition;
 pub mod pagination;
 pub mod path;
 pub mod placeholders;
 pub mod position;
+pub mod request;
 mod same;
 pub mod verdict;

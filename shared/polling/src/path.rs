@@ -68,6 +68,12 @@ impl Path {
         if steps.len() > MAX_STEPS { Err(error()) } else { Ok(Self { text: trimmed.to_owned(), steps }) }
     }
 
+    /// The path that leads nowhere else: `$`.
+    #[must_use]
+    pub fn root() -> Self {
+        Self { text: "$".into(), steps: Vec::new() }
+    }
+
     /// What lies there; `None` where nothing does. A null that is there is found.
     #[must_use]
     pub fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
@@ -162,6 +168,7 @@ mod tests {
             assert_eq!(Path::parse(path).unwrap().find(&record), Some(&expected), "{path}");
         }
         assert_eq!(Path::parse("$").unwrap().find(&record), Some(&record));
+        assert_eq!(Path::parse("$"), Ok(Path::root()));
         assert_eq!(Path::parse("$[0]").unwrap().find(&json!([5])), Some(&json!(5)));
         for path in ["absent", "id.x", "items.x", "items[2]", "user[0]", "properties"] {
             let found = Path::parse(path).unwrap().find(&record).filter(|found| !found.is_object());

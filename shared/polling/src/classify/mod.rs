@@ -45,6 +45,8 @@ pub struct Rules {
     pub object_type: String,
     /// Where the id is.
     pub id: Path,
+    /// Where it is of records without that, such as those of what is gone.
+    pub id_else: Option<Path>,
     /// When the record was changed last.
     pub updated: Option<DateField>,
     /// When the record was made.
@@ -173,7 +175,8 @@ impl Rules {
     /// What a record tells; `known` says whether the object was told of before, as far as is remembered.
     #[must_use]
     pub fn classify(&self, record: &Value, moment: &Moment, known: impl Fn(&str) -> bool) -> Classified {
-        let Some(object_id) = self.id.text(record) else { return Classified::Ignored(Ignored::NoId) };
+        let other = || self.id_else.as_ref().and_then(|path| path.text(record));
+        let Some(object_id) = self.id.text(record).or_else(other) else { return Classified::Ignored(Ignored::NoId) };
         let deleted = self.deleted.as_ref().is_some_and(|deleted| deleted.holds(record));
         let one_field = self.updated.is_none() || self.created_is_updated();
         let updated = self.updated.as_ref().and_then(|field| date(field, record));

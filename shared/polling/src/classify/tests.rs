@@ -18,6 +18,7 @@ fn rules() -> Rules {
     Rules {
         object_type: "contacts".into(),
         id: Path::parse("id").unwrap(),
+        id_else: None,
         updated: field("u"),
         created: field("c"),
         version: None,
@@ -182,7 +183,10 @@ fn a_date_that_cannot_be_read_tells_the_content_of_what_the_provider_selected() 
     assert_eq!(told.version, Version::content(None, &unreadable));
     let lists = Rules { selects: false, ..rules() };
     assert_eq!(untold(&lists, &unreadable), Classified::Ignored(Ignored::NoDate));
-    assert_eq!(untold(&rules(), &json!({"u": "2026-01-02T10:05:00.5Z"})), Classified::Ignored(Ignored::NoId));
+    let nameless = json!({"u": "2026-01-02T10:05:00.5Z", "path": "/a"});
+    assert_eq!(untold(&rules(), &nameless), Classified::Ignored(Ignored::NoId));
+    let otherwise = Rules { id_else: Path::parse("path").ok(), ..rules() };
+    assert_eq!(self::told(&otherwise, &nameless).object_id, "/a");
 }
 
 #[test]

@@ -10,6 +10,9 @@
 //! `{objectName}` in a resource's key and URL; where neither of the two lists a resource, it is the list. Beside a list it
 //! narrows what is told, as for webhooks, which is not decided here.
 //!
+//! Beside the contract's fields a resource may have `recordsField`, a path to the records of an answer, and `pagination`, as
+//! definitions write it (`{"page": {"query": "page", "first": 1}}`): with them any JSON API can be polled.
+//!
 //! A resource without a URL, or with one of the hub (`/hubs/crm/contacts`), is the connector's resource of that name.
 
 mod lines;
@@ -23,6 +26,7 @@ use events::configuration::{OBJECTS, POLLER_CONFIGURATION, POLLER_URLS, list};
 use serde_json::{Map, Value};
 
 use crate::dates::{DateFormat, Zone};
+use crate::pagination::Paging;
 use crate::path::Path;
 use crate::placeholders::{Template, UrlTemplate, Values};
 
@@ -69,6 +73,10 @@ pub struct Resource {
     pub page_size: Option<u32>,
     /// How late the provider's index may be: looked at again.
     pub poll_delay: Option<Duration>,
+    /// Where the records of an answer are. Pollhook's own.
+    pub records: Option<Path>,
+    /// How an answer goes on. Pollhook's own.
+    pub paging: Option<Paging>,
 }
 
 /// Where a date is, and how it is written.
@@ -120,6 +128,8 @@ impl Resource {
             created_tolerance: None,
             page_size: None,
             poll_delay: None,
+            records: None,
+            paging: None,
         }
     }
 }

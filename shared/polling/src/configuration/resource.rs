@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::{DateField, Problem, Resource, described};
 use crate::dates::{DateFormat, Zone};
+use crate::pagination::Paging;
 use crate::path::Path;
 use crate::placeholders::UrlTemplate;
 
@@ -55,6 +57,11 @@ pub(super) fn read(name: &str, value: &Value) -> Result<Resource, Problem> {
         created_tolerance: fields.seconds("createdCheckTolerance")?,
         page_size: fields.number("pageSize", 1..=MAX_PAGE)?.and_then(|size| u32::try_from(size).ok()),
         poll_delay: fields.seconds("pollDelay")?,
+        records: fields
+            .text(fields.fields, "recordsField")?
+            .map(|path| fields.path("recordsField", path))
+            .transpose()?,
+        paging: fields.paging()?,
         ..Resource::named(name)
     })
 }
@@ -144,6 +151,13 @@ impl<'a> Fields<'a> {
             Some(number) => Ok(Some(number)),
             None => Err(self.problem(name, value, &wrong())),
         }
+    }
+
+    fn paging(&self) -> Result<Option<Paging>, Problem> {
+        let Some(value) = field(self.fields, "pagination") else { return Ok(None) };
+        let read = Paging::deserialize(value);
+        let accepted = |error| format!(r#"{error}; it is written {{"page": {{"query": "page", "first": 1}}}}"#);
+        read.map(Some).map_err(|error| self.problem("pagination", value, &accepted(error)))
     }
 
     fn seconds(&self, name: &str) -> Result<Option<Duration>, Problem> {

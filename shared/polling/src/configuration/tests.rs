@@ -63,6 +63,14 @@ fn a_whole_resource_is_read() {
 }
 
 #[test]
+fn an_api_that_no_connector_knows_is_described_by_the_resource() {
+    let resource =
+        one(&json!({"url": "/c", "recordsField": "data.items", "pagination": {"page": {"query": "page", "first": 1}}}));
+    assert_eq!(resource.records, Path::parse("data.items").ok());
+    assert!(matches!(resource.paging, Some(Paging::Page(counting)) if counting.first == 1));
+}
+
+#[test]
 fn what_shipped_configurations_have_wrong_is_put_up_with() {
     let resource = one(&json!({
         "url": "/c", "idField": "", "filterByUpdateDate": "false", "filterbycurrentdate": "TRUE", "pageSize": "20", "pollDelay": "",
@@ -128,6 +136,8 @@ fn one_bad_resource_is_a_problem_beside_its_good_neighbours() {
         ("pageSize", "0", json!({"pageSize": 0}), "1 to 10000"),
         ("pollDelay", "-5", json!({"pollDelay": -5}), "whole number from 0"),
         ("createdCheckTolerance", "1.5", json!({"createdCheckTolerance": 1.5}), "whole number"),
+        ("recordsField", "\"a..b\"", json!({"recordsField": "a..b"}), "properties.id"),
+        ("pagination", "an object", json!({"pagination": {"pages": {}}}), "\"first\": 1"),
         ("the resource", "\"/url\"", json!("/url"), "an object"),
     ] {
         let read = of_json(&json!({"a": {"url": "/a"}, "bad": wrong, "z": {"url": "/z"}}));

@@ -172,6 +172,12 @@ impl DateFormat {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for DateFormat {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl std::fmt::Display for DateFormat {
     /// As it was written.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

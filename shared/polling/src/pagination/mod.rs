@@ -142,7 +142,7 @@ pub enum Next {
     Turn(Turn),
     /// Nothing: the query is read.
     End,
-    /// Another page, which the budget does not allow.
+    /// More, which the budget, or the provider, does not let be read.
     Budget,
 }
 
@@ -179,6 +179,8 @@ pub struct Progress {
     since: Timestamp,
     turn: Turn,
     turns: BTreeSet<String>,
+    /// The last dates of the first page and of the last, where records come in the order of dates.
+    dates: (Option<Timestamp>, Option<Timestamp>),
 }
 
 /// Empty pages in a row that are enough: Dropbox sends some, nobody sends so many.
@@ -191,7 +193,13 @@ impl Progress {
     #[must_use]
     pub fn new(since: Timestamp, budget: u32) -> Self {
         let (turn, turns) = (Turn::First, BTreeSet::new());
-        Self { budget, pages: 0, records: 0, empty: 0, since, turn, turns }
+        Self { budget, pages: 0, records: 0, empty: 0, since, turn, turns, dates: (None, None) }
+    }
+
+    /// Before the first page of a query that goes on where a cursor left it.
+    #[must_use]
+    pub fn resuming(cursor: &str, budget: u32) -> Self {
+        Self { turn: Turn::Cursor(cursor.to_owned()), ..Self::new(Timestamp::from_millis(0), budget) }
     }
 
     /// Which page is to be asked for.
@@ -204,6 +212,25 @@ impl Progress {
     #[must_use]
     pub fn since(&self) -> Timestamp {
         self.since
+    }
+
+    /// The last dates of the first page and of the last.
+    pub(crate) fn dates(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        self.dates
+    }
+
+    /// Notes a page's last date.
+    pub(crate) fn note(&mut self, last: Option<Timestamp>) {
+        if self.pages == 0 {
+            self.dates.0 = last;
+        }
+        self.dates.1 = last.or(self.dates.1);
+    }
+
+    /// Notes the only page of a query that does not go on; `cut`: there would be more.
+    pub(crate) fn only_page(&mut self, cut: bool) -> Next {
+        self.pages += 1;
+        if cut { Next::Budget } else { Next::End }
     }
 
     /// How many pages were read.

@@ -30,6 +30,7 @@ use events::Timestamp;
 use crate::dates::{DateFormat, Zone};
 
 pub use url::UrlTemplate;
+pub(crate) use url::encoded;
 
 /// A placeholder that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -196,6 +197,12 @@ impl Piece {
                 value.ok_or_else(|| Unfilled::Missing(name.clone()))?.to_owned()
             }
         })
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Template {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -125,6 +125,19 @@ fn encode(text: &str, also: &[u8], keep_escapes: bool, into: &mut String) {
     }
 }
 
+/// A text that stands for itself wherever it is in a URL.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut url = String::new();
+    encode(text, b"", false, &mut url);
+    url
+}
+
+impl<'de> serde::Deserialize<'de> for UrlTemplate {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl Template {
     fn encoded(&self, values: &Values<'_>, also: &[u8]) -> Result<String, Unfilled> {
         let mut text = String::new();
