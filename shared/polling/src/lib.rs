@@ -9,6 +9,8 @@
 //! what was told already. [`pagination`] leads from page to page; [`verdict`]
 //! judges an answer. [`definition`] is what a connector says of all this, and [`request`] asks by it.
 //!
+//! [`poll`] puts them together: one poll of one resource, from which only sending is left out.
+//!
 //! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
 //! described, never quoted: it is the customer's data.
 
@@ -21,6 +23,7 @@ pub mod definition;
 pub mod pagination;
 pub mod path;
 pub mod placeholders;
+pub mod poll;
 pub mod position;
 pub mod request;
 mod same;

@@ -9,7 +9,7 @@
 //! old product wrote them. Any other URL is asked as it is configured, and read as it is configured.
 //!
 //! *Failure:* a resource that the connector does not have is a [`Problem`]; a value that is missing when a page is asked for
-//! a [`PlanError`]; an answer without records [`ReadError`].
+//! a [`PlanError`]; an answer without records [`NoRecords`].
 
 mod credential;
 mod parts;
@@ -91,8 +91,8 @@ pub struct Request {
 pub struct Page<'v> {
     /// Its records.
     pub records: Vec<&'v Value>,
-    /// What comes after it.
-    pub next: Next,
+    /// What comes after it. An error means that the query was not read to its end; the records are good.
+    pub next: Result<Next, PagingError>,
 }
 
 /// Why a page cannot be asked for.
@@ -112,18 +112,12 @@ pub enum PlanError {
     Header(String),
 }
 
-/// Why an answer cannot be read to its end.
+/// Nothing at the records' place of an answer is a list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// Nothing at the records' place is a list.
-    #[error("there are no records at {0}")]
-    NoRecords(String),
-    /// No next page, though there should be one; the page's own records are good.
-    #[error(transparent)]
-    Paging(#[from] PagingError),
-}
+#[error("there are no records at {0}")]
+pub struct NoRecords(pub String);
 
-/// The dates of a poll's page.
+/// What a request is made of, beside the query.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
     /// Where the query stands.
@@ -392,15 +386,14 @@ impl Query {
     /// The records of an answer, and what comes next. `request` is what was asked; `progress` goes on.
     ///
     /// # Errors
-    /// [`ReadError`]. The page's records are lost with it where reading cannot go on: use [`Self::records`] first where they
-    /// are to be told all the same.
+    /// [`NoRecords`].
     pub fn read<'v>(
         &self,
         request: &Request,
         headers: &HeaderMap,
         body: &'v Value,
         progress: &mut Progress,
-    ) -> Result<Page<'v>, ReadError> {
+    ) -> Result<Page<'v>, NoRecords> {
         let records = self.records(body)?;
         let date = |record: &&Value| self.rules.updated.as_ref().and_then(|field| date(field, record));
         let last = records.last().and_then(date).filter(|_| self.ordered);
@@ -408,8 +401,8 @@ impl Query {
         let page_size = self.page_size.filter(|_| self.sized);
         let received = Received { url: &request.url, headers, body, records: records.len(), page_size, last };
         let next = match &self.paging {
-            Some(paging) => paging.next(&received, progress)?,
-            None => progress.only_page(self.most.is_some_and(|most| records.len() >= most)),
+            Some(paging) => paging.next(&received, progress),
+            None => Ok(progress.only_page(self.most.is_some_and(|most| records.len() >= most))),
         };
         Ok(Page { records, next })
     }
@@ -417,8 +410,8 @@ impl Query {
     /// The records of an answer: the list at their place; without one the body, or its only list.
     ///
     /// # Errors
-    /// [`ReadError::NoRecords`].
-    pub fn records<'v>(&self, body: &'v Value) -> Result<Vec<&'v Value>, ReadError> {
+    /// [`NoRecords`].
+    pub fn records<'v>(&self, body: &'v Value) -> Result<Vec<&'v Value>, NoRecords> {
         let found = match &self.records {
             Some(path) => path.find(body),
             None => match body {
@@ -434,7 +427,7 @@ impl Query {
             // One record stands for a list of it.
             Some(record @ Value::Object(_)) if self.records.is_some() => Ok(vec![record]),
             None | Some(Value::Null) if self.may_lack => Ok(Vec::new()),
-            _ => Err(ReadError::NoRecords(self.records.as_ref().map_or_else(|| "the body".into(), Path::to_string))),
+            _ => Err(NoRecords(self.records.as_ref().map_or_else(|| "the body".into(), Path::to_string))),
         }
     }
 

@@ -46,8 +46,8 @@ fn asked(polling: &Polling, query: &Query, pairs: &[(&str, &str)], answers: &[Va
         let request = plan(polling, query, &progress, pairs).unwrap();
         let page = query.read(&request, &HeaderMap::new(), body, &mut progress).unwrap();
         requests.push(request);
-        ended = page.next == Next::End;
-        if !matches!(page.next, Next::Turn(_)) {
+        ended = page.next == Ok(Next::End);
+        if !matches!(page.next, Ok(Next::Turn(_))) {
             break;
         }
     }
@@ -179,7 +179,7 @@ fn dropbox_goes_on_where_its_cursor_left_it() {
     assert_eq!(request.body, Some(json!({"cursor": "AAF"})));
     let body = json!({"entries": [], "cursor": "AAG", "has_more": true});
     let page = query.read(&request, &HeaderMap::new(), &body, &mut resuming).unwrap();
-    assert_eq!(page.next, Next::Turn(Turn::Cursor("AAG".into())));
+    assert_eq!(page.next, Ok(Next::Turn(Turn::Cursor("AAG".into()))));
 }
 
 #[test]
@@ -238,18 +238,18 @@ fn an_own_url_s_records_are_found_where_they_can_be() {
     assert_eq!(query.records(&json!([a, b])).unwrap().len(), 2);
     assert_eq!(query.records(&json!({"total": 2, "items": [a, b]})).unwrap().len(), 2);
     for other in [json!({"one": [a], "two": [b]}), json!({"id": 1}), json!("x"), json!(null)] {
-        assert_eq!(query.records(&other), Err(ReadError::NoRecords("the body".into())), "{other}");
+        assert_eq!(query.records(&other), Err(NoRecords("the body".into())), "{other}");
     }
     let (_, placed) = one(HTTP, &json!({"x": {"url": "/x", "recordsField": "data.list"}}));
     assert_eq!(placed.records(&json!({"data": {"list": {"id": 1}}})).unwrap().len(), 1);
-    assert_eq!(placed.records(&json!({"data": []})), Err(ReadError::NoRecords("data.list".into())));
+    assert_eq!(placed.records(&json!({"data": []})), Err(NoRecords("data.list".into())));
     let mut headers = HeaderMap::new();
     headers.insert(http::header::LINK, "</api/x?page=2>; rel=next".parse().unwrap());
     let mut progress = progress();
     let request = plan(&polling, &query, &progress, &[("base.url", "https://crm.example/api")]).unwrap();
     let body = json!([a]);
     let page = query.read(&request, &headers, &body, &mut progress).unwrap();
-    assert_eq!(page.next, Next::Turn(Turn::Url("https://crm.example/api/x?page=2".into())));
+    assert_eq!(page.next, Ok(Next::Turn(Turn::Url("https://crm.example/api/x?page=2".into()))));
     let request = plan(&polling, &query, &progress, &[("base.url", "https://crm.example/api")]).unwrap();
     assert_eq!(request.url, "https://crm.example/api/x?page=2");
 }
