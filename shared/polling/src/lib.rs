@@ -9,13 +9,15 @@
 //! what was told already. [`pagination`] leads from page to page; [`verdict`]
 //! judges an answer. [`definition`] is what a connector says of all this, and [`request`] asks by it.
 //!
-//! [`poll`] puts them together: one poll of one resource, from which only sending is left out.
+//! [`poll`] puts them together: one poll of one resource, from which only sending is left out, and
+//! [`batches`] makes of its changes what is dispatched.
 //!
 //! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
 //! described, never quoted: it is the customer's data.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod batches;
 pub mod classify;
 pub mod configuration;
 pub mod dates;
