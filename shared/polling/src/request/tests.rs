@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::configuration::{self, Problem};
 use crate::definition::fixtures::{DROPBOX, HTTP, HUBSPOT, QUICKBOOKS, SALESFORCE};
 
 fn at(text: &str) -> Timestamp {
