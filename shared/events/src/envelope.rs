@@ -7,7 +7,7 @@ use serde::ser::SerializeSeq as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{AccountId, Batch, Event, Notification, Timestamp};
+use crate::{AccountId, Batch, Event, Notification, Source, Timestamp};
 
 /// The sender that every captured notification names.
 const SENDER: &str = "notifications@cloud-elements.com";
@@ -132,6 +132,9 @@ pub(crate) struct WireEvent<'a> {
     id: Option<&'a str>,
     date: &'a str,
     element_key: &'a str,
+    /// When the poll began, where it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poll_date: Option<String>,
     event_type: &'a str,
     hub_key: &'a str,
     object_id: &'a str,
@@ -144,6 +147,7 @@ impl<'a> WireEvent<'a> {
             id,
             date,
             element_key: &batch.connector,
+            poll_date: (batch.source == Source::Poll).then(|| batch.accepted_at.iso_seconds()),
             event_type: event.event_type.as_str(),
             hub_key: &batch.hub,
             object_id: &event.object_id,
@@ -156,7 +160,7 @@ impl<'a> WireEvent<'a> {
 mod tests {
     use super::*;
     use crate::batch::tests::batch;
-    use crate::{EventId, EventType, InstanceId, Source};
+    use crate::{EventId, EventType, InstanceId};
 
     #[test]
     fn the_envelope_is_that_of_a_captured_notification() {
@@ -193,6 +197,18 @@ mod tests {
             serde_json::from_slice(&body(&recipient, &batch, &notification).unwrap()).unwrap();
         assert_eq!(value["message"]["events"][0]["id"], batch.events[0].id.as_str());
         assert!(value["id"].is_string() && value["message"]["instanceId"].is_u64());
+    }
+
+    #[test]
+    fn an_event_of_a_poll_says_when_that_began() {
+        let recipient = Recipient { name: "", tags: &[], account: AccountId(1), company: 1, user: 1, strict: true };
+        for (source, expected) in [(Source::Poll, Some("2026-09-21T14:13:20Z")), (Source::Webhook, None)] {
+            let batch = batch(source, 1, None);
+            let notification = batch.notifications(batch.accepted_at).next().unwrap();
+            let value: serde_json::Value =
+                serde_json::from_slice(&body(&recipient, &batch, &notification).unwrap()).unwrap();
+            assert_eq!(value["message"]["events"][0]["pollDate"].as_str(), expected);
+        }
     }
 
     #[test]

@@ -148,6 +148,20 @@ impl EventId {
         }
         Self(Id120::of(parts.top_bits(120)))
     }
+
+    /// The id of what a poll found: `version` names the object's state, and `deleted` whether that is to be gone. Never
+    /// whether it was created or updated: that depends on where the poll stood, and a repeat may stand elsewhere. It is no
+    /// webhook's id, whatever the version.
+    #[must_use]
+    pub fn of_version(instance: InstanceId, object_type: &str, object_id: &str, version: &[u8], deleted: bool) -> Self {
+        let state: &[u8] = if deleted { b"deleted" } else { b"there" };
+        let mut parts = Parts::new("version");
+        parts.add(&instance.number().to_be_bytes());
+        for part in [object_type.as_bytes(), object_id.as_bytes(), version, state] {
+            parts.add(part);
+        }
+        Self(Id120::of(parts.top_bits(120)))
+    }
 }
 
 /// One notification: 40 bits of time, then a hash of the events it holds, in order.
@@ -300,6 +314,25 @@ mod tests {
         for (i, a) in ids.iter().enumerate() {
             assert!(ids.iter().skip(i + 1).all(|b| a != b));
         }
+    }
+
+    #[test]
+    fn a_version_s_id_changes_with_all_that_it_names_and_is_no_webhook_s() {
+        let (a, b) = (InstanceId::from_random(7), InstanceId::from_random(8));
+        let ids = [
+            EventId::of_version(a, "contacts", "1", b"v", false),
+            EventId::of_version(b, "contacts", "1", b"v", false),
+            EventId::of_version(a, "accounts", "1", b"v", false),
+            EventId::of_version(a, "contacts", "2", b"v", false),
+            EventId::of_version(a, "contacts", "1", b"w", false),
+            EventId::of_version(a, "contacts", "1", b"v", true),
+            EventId::of(a, "contacts", "1", &["v", "there"]),
+            EventId::of(a, "contacts", "1", &["v", "deleted"]),
+        ];
+        for (i, one) in ids.iter().enumerate() {
+            assert!(ids.iter().skip(i + 1).all(|other| one != other));
+        }
+        assert_eq!(ids[0], EventId::of_version(a, "contacts", "1", b"v", false));
     }
 
     #[test]

@@ -1,0 +1,348 @@
+//! The `polling:` section of a connector's definition, exactly: an unknown field is an error that names its line.
+//!
+//! ```yaml
+//! base_url: https://api.hubapi.com      # or https://{site}.example.com, or {instance_url}, which is a whole one
+//! defaults: { site: eu }                # what {…} is filled with where the instance's configuration has nothing
+//! authentication:                       # oauth2, api_key, basic or none
+//!   oauth2: { authorize_url, token_url, scopes: […], client_auth: basic, rotating: true, parameters: {…} }
+//!   api_key: { header: x-api-key, prefix: "", setting: api.key }   # or query: the parameter
+//!   basic: { username: user, password: api.secret }   # configuration keys; either may be left out
+//!   none: {}
+//! budget: { requests: 5, seconds: 1 }   # of one account
+//! overlap: 600                          # seconds that are looked at again: how late the provider may show a change
+//! page_size: 100                        # records a page; what {page_size} is filled with
+//! max_pages: 100                        # of one poll
+//! headers: { accept: application/json } # of every request
+//! signs: […]                            # see `verdict::Sign`
+//! paging: { link: {} }                  # of URLs that an instance configures itself; see `pagination::Paging`
+//! records: data                         # where their records are; without it the body, or its only list
+//! resources:
+//!   contacts:                           # the name is the object type; `{objectName}` stands for any
+//!     method: POST                      # GET is the default
+//!     path: /crm/v3/objects/contacts/search
+//!     query: { archived: "false" }
+//!     headers: { … }
+//!     body: { limit: "{page_size}", … } # JSON; a text that is all placeholder of a number becomes a number
+//!     paging: { cursor: { from: paging.next.after, body: after, restart: 10000 } }
+//!     most: 1000                        # an answer of so many records was cut off: it moves nothing
+//!     start: /2/files/list_folder/get_latest_cursor   # answers with the cursor of now, which is kept between polls
+//!     ordered: true                     # by the updated date, ascending
+//!     records: results
+//!     may_lack: true                    # no records at that place means that there are none
+//!     id: id
+//!     id_else: path_lower               # of records without that
+//!     updated: { at: updatedAt, format: …, zone: … }   # the format and zone may be left out: ISO 8601, UTC
+//!     created: { at: createdAt }
+//!     version: SyncToken                # the provider's own, where it has one
+//!     deleted: { at: archived, is: true }   # without `is`: anything but null, false and blank
+//!     new_since_last: true              # what was made since the last poll is CREATED though changed since
+//!     selects: false                    # the query lists everything
+//!     object_type: accounts             # another than the name
+//!     overlap: 60                       # another than the connector's; page_size too
+//! ```
+//!
+//! In `path`, `query`, `headers` and `body` stand the placeholders of [`crate::placeholders`], and `{page_size}`,
+//! `{offset}`, `{page}` and `{cursor}`. Every value of `query` is encoded whole.
+
+mod authentication;
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+pub use authentication::{ApiKey, Authentication, Basic, ClientAuth, None_, Oauth2};
+
+use crate::dates::{DateFormat, Zone};
+use crate::pagination::Paging;
+use crate::path::Path;
+use crate::placeholders::{Template, UrlTemplate};
+use crate::request::{BaseUrl, Body};
+use crate::verdict::Sign;
+
+/// Why a section does not load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefinitionError {
+    /// The line, from 1; 0 where no line is to blame.
+    pub line: u64,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for DefinitionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
+impl std::error::Error for DefinitionError {}
+
+/// How a connector's provider is polled.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Polling {
+    /// What every path is appended to.
+    pub base_url: Spanned<BaseUrl>,
+    /// Values of `{…}` where the instance's configuration has none.
+    #[serde(default)]
+    pub defaults: BTreeMap<String, String>,
+    /// How a request says whose it is.
+    pub authentication: Spanned<Authentication>,
+    /// How much an account may be asked.
+    pub budget: Option<Budget>,
+    /// Seconds that are looked at again.
+    #[serde(default = "overlap")]
+    pub overlap: u64,
+    /// Records a page.
+    pub page_size: Option<u32>,
+    /// Pages of one poll.
+    #[serde(default = "max_pages")]
+    pub max_pages: u32,
+    /// Headers of every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Template>,
+    /// What answers mean.
+    #[serde(default)]
+    pub signs: Vec<Sign>,
+    /// How URLs go on that an instance configures itself.
+    pub paging: Option<Paging>,
+    /// Where their records are.
+    pub records: Option<Path>,
+    /// What can be polled.
+    #[serde(default)]
+    pub resources: BTreeMap<String, Spanned<Resource>>,
+}
+
+/// A provider's index shows most changes at once; five minutes are what providers that say anything advise.
+fn overlap() -> u64 {
+    300
+}
+
+fn max_pages() -> u32 {
+    100
+}
+
+/// How much an account may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Requests …
+    pub requests: u32,
+    /// … in so many seconds.
+    pub seconds: u32,
+}
+
+/// The method of a request: polling only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// GET.
+    #[default]
+    Get,
+    /// POST, of queries that are a body.
+    Post,
+}
+
+/// A resource, as the section has it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resource {
+    /// The method.
+    #[serde(default)]
+    pub method: Method,
+    /// The path, after the base URL.
+    pub path: UrlTemplate,
+    /// The query.
+    #[serde(default)]
+    pub query: BTreeMap<String, Template>,
+    /// Further headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Template>,
+    /// The body.
+    pub body: Option<Body>,
+    /// How it goes on; without it there is one page.
+    pub paging: Option<Paging>,
+    /// How many records an answer has at most that does not go on: one with so many was cut, and moves nothing.
+    pub most: Option<usize>,
+    /// The path that answers with the cursor of now: then a poll goes on where the cursor of the last one left it.
+    pub start: Option<String>,
+    /// Whether records come in the order of their updated date.
+    #[serde(default)]
+    pub ordered: bool,
+    /// Where the records are.
+    pub records: Option<Path>,
+    /// Whether there are none where nothing is at that place.
+    #[serde(default)]
+    pub may_lack: bool,
+    /// Where the id is.
+    pub id: Path,
+    /// Where the id is of records without that.
+    pub id_else: Option<Path>,
+    /// When the record was changed last.
+    pub updated: Option<Field>,
+    /// When the record was made.
+    pub created: Option<Field>,
+    /// The provider's own version.
+    pub version: Option<Path>,
+    /// What says that the object is gone.
+    pub deleted: Option<Gone>,
+    /// Whether what was made since the last poll is new.
+    #[serde(default)]
+    pub new_since_last: bool,
+    /// Whether the provider selects what changed.
+    #[serde(default = "selects")]
+    pub selects: bool,
+    /// The object type, where it is not the name.
+    pub object_type: Option<String>,
+    /// Seconds that are looked at again.
+    pub overlap: Option<u64>,
+    /// Records a page.
+    pub page_size: Option<u32>,
+}
+
+fn selects() -> bool {
+    true
+}
+
+/// A date of a record.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Field {
+    /// Where.
+    pub at: Path,
+    /// How.
+    pub format: Option<DateFormat>,
+    /// In which zone.
+    pub zone: Option<Zone>,
+}
+
+/// What says that an object is gone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gone {
+    /// Where.
+    pub at: Path,
+    /// What stands there.
+    pub is: Option<Value>,
+}
+
+/// The name that stands for any.
+pub const ANY: &str = "{objectName}";
+
+impl Polling {
+    /// Reads a section that stands by itself.
+    ///
+    /// # Errors
+    /// The first mistake, with its line.
+    pub fn from_yaml(text: &str) -> Result<Self, DefinitionError> {
+        let options = serde_saphyr::options! { with_snippet: false };
+        let polling: Self = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let line = error.location().map_or(0, |location| location.line());
+            DefinitionError { line, message: error.to_string() }
+        })?;
+        polling.check()?;
+        Ok(polling)
+    }
+
+    /// What the types cannot say. Whoever reads the section as part of a definition calls this.
+    ///
+    /// # Errors
+    /// The first mistake, with its line in the text that was read.
+    pub fn check(&self) -> Result<(), DefinitionError> {
+        let at = |line: u64, message: String| Err(DefinitionError { line, message });
+        self.authentication
+            .value
+            .check()
+            .or_else(|message| at(self.authentication.referenced.line(), message.into()))?;
+        if self.budget.is_some_and(|budget| budget.requests == 0 || budget.seconds == 0) {
+            return at(0, "a budget is at least one request in at least one second".into());
+        }
+        if self.page_size == Some(0) || self.max_pages == 0 {
+            return at(0, "`page_size` and `max_pages` are at least 1".into());
+        }
+        check_headers(&self.headers).or_else(|message| at(0, message))?;
+        for (name, resource) in &self.resources {
+            let known_size = resource.value.page_size.or(self.page_size).is_some();
+            let wrong =
+                resource.value.check(name, known_size).map_err(|message| format!("resource {name:?}: {message}"));
+            wrong.or_else(|message| at(resource.referenced.line(), message))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_headers(headers: &BTreeMap<String, Template>) -> Result<(), String> {
+    match headers.keys().find(|name| http::HeaderName::try_from(name.as_str()).is_err()) {
+        Some(name) => Err(format!("{name:?} is no header name")),
+        None => Ok(()),
+    }
+}
+
+impl Resource {
+    fn check(&self, name: &str, known_size: bool) -> Result<(), String> {
+        if name.is_empty() || name != ANY && name.contains(['{', '$']) {
+            return Err(format!("a name has no placeholders, unless it is {ANY}"));
+        }
+        if self.path.is_absolute() {
+            return Err("`path` comes after the base URL".into());
+        }
+        if self.body.is_some() && self.method == Method::Get {
+            return Err("a GET has no `body`; write `method: POST`".into());
+        }
+        check_headers(&self.headers)?;
+        if self.page_size == Some(0) {
+            return Err("`page_size` is at least 1".into());
+        }
+        let names: Vec<&str> = self.names().collect();
+        if names.contains(&"page_size") && !known_size {
+            return Err("{page_size} needs a `page_size`".into());
+        }
+        if self.ordered && self.updated.is_none() {
+            return Err("`ordered` is by the updated date, which is missing".into());
+        }
+        if self.new_since_last && (self.created.is_none() || self.updated.is_none()) {
+            return Err("`new_since_last` needs `created` and `updated`".into());
+        }
+        let places = |query: &Option<String>, body: &Option<String>, word: &str| {
+            let count = usize::from(query.is_some()) + usize::from(body.is_some()) + usize::from(names.contains(&word));
+            if count == 1 {
+                Ok(())
+            } else {
+                Err(format!("it has exactly one place: `query`, `body`, or {{{word}}} in the request"))
+            }
+        };
+        match &self.paging {
+            Some(Paging::Offset(offset)) => places(&offset.query, &offset.body, "offset")?,
+            Some(Paging::Page(page)) => places(&page.query, &page.body, "page")?,
+            Some(Paging::Cursor(cursor)) => places(&cursor.query, &cursor.body, "cursor")?,
+            _ => {}
+        }
+        if self.start.is_some() && !matches!(self.paging, Some(Paging::Cursor(_))) {
+            return Err("`start` is where a cursor begins, so it needs `paging` by cursor".into());
+        }
+        if self.most.is_some() && self.paging.is_some() {
+            return Err("`most` is of an answer that does not go on, so without `paging`".into());
+        }
+        let restarts = match &self.paging {
+            Some(Paging::Since(_)) => true,
+            Some(Paging::Cursor(cursor)) => cursor.restart.is_some(),
+            _ => false,
+        };
+        if restarts && !(self.ordered && known_size) {
+            return Err("what begins again from the last date is `ordered` and has a `page_size`".into());
+        }
+        Ok(())
+    }
+
+    /// The names in everything that is sent.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let texts = self.query.values().chain(self.headers.values()).flat_map(Template::names);
+        self.path.names().chain(texts).chain(self.body.iter().flat_map(Body::names))
+    }
+}

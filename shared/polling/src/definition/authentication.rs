@@ -1,0 +1,102 @@
+//! How a connector's requests say whose they are. No secret is in a definition: it names the configuration keys that hold them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// How a request says whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Authentication {
+    /// By an access token of OAuth 2.
+    Oauth2(Oauth2),
+    /// By a key that the customer entered.
+    ApiKey(ApiKey),
+    /// By user name and password.
+    Basic(Basic),
+    /// Not at all.
+    None(None_),
+}
+
+/// OAuth 2, by authorisation code and refresh token.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oauth2 {
+    /// Where the customer consents.
+    pub authorize_url: String,
+    /// Where tokens come from.
+    pub token_url: String,
+    /// What is asked for.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// How the client says who it is.
+    pub client_auth: ClientAuth,
+    /// Whether a refresh token is worth one refresh: the next comes with the answer.
+    #[serde(default)]
+    pub rotating: bool,
+    /// Further parameters of the consent's URL.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// How an OAuth client says who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// By basic authentication.
+    Basic,
+    /// By fields of the form.
+    Body,
+}
+
+/// A key that stands in one place of every request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// The header.
+    pub header: Option<String>,
+    /// The parameter of the query.
+    pub query: Option<String>,
+    /// What stands before it, e.g. `Bearer `.
+    #[serde(default)]
+    pub prefix: String,
+    /// The configuration key that holds it.
+    pub setting: String,
+}
+
+/// Basic authentication; what is left out is blank.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// The configuration key of the user name.
+    pub username: Option<String>,
+    /// The configuration key of the password.
+    pub password: Option<String>,
+}
+
+/// Nothing to say.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct None_ {}
+
+impl Authentication {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let https = |url: &str| url.starts_with("https://") && url::Url::parse(url).is_ok();
+        match self {
+            Self::Oauth2(oauth) if !https(&oauth.authorize_url) || !https(&oauth.token_url) => {
+                Err("`authorize_url` and `token_url` are https URLs")
+            }
+            Self::ApiKey(key) if key.header.is_some() == key.query.is_some() => {
+                Err("a key stands in exactly one place: `header` or `query`")
+            }
+            Self::ApiKey(ApiKey { header: Some(header), .. }) if http::HeaderName::try_from(header).is_err() => {
+                Err("the key's `header` is no header name")
+            }
+            Self::ApiKey(key) if key.setting.is_empty() => Err("`setting` is the configuration key that holds the key"),
+            Self::Basic(Basic { username: None, password: None }) => {
+                Err("basic authentication has a `username`, a `password` or both")
+            }
+            _ => Ok(()),
+        }
+    }
+}

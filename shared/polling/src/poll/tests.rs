@@ -1,0 +1,282 @@
+use events::{EventType, InstanceId};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::configuration;
+use crate::definition::fixtures::{DROPBOX, HTTP, HUBSPOT, QUICKBOOKS};
+use crate::position::State;
+
+fn second(n: i64) -> Timestamp {
+    Timestamp::from_seconds(1_790_000_000 + n)
+}
+
+fn query(section: &str, resources: &Value) -> (Polling, Query) {
+    let polling = Polling::from_yaml(section).unwrap();
+    let settings = BTreeMap::from([("event.poller.configuration".to_owned(), resources.to_string())]);
+    let read = configuration::read(&settings);
+    let query = Query::resolve(&polling, &read.resources[0]).unwrap();
+    (polling, query)
+}
+
+fn dated(at: Timestamp) -> HeaderMap {
+    let date = std::time::UNIX_EPOCH + Duration::from_secs(at.as_seconds().unsigned_abs());
+    HeaderMap::from_iter([(DATE, httpdate::fmt_http_date(date).parse().unwrap())])
+}
+
+/// A HubSpot whose objects change at seconds.
+#[derive(Default)]
+struct Search {
+    objects: BTreeMap<u32, (i64, i64)>,
+    asked: usize,
+}
+
+impl Search {
+    fn changes(&mut self, ids: std::ops::Range<u32>, at: i64) {
+        for id in ids {
+            self.objects.entry(id).or_insert((at, at)).1 = at;
+        }
+    }
+
+    /// What the search of a request shows.
+    fn answer(&mut self, request: &Request) -> Value {
+        self.asked += 1;
+        let body = request.body.as_ref().unwrap();
+        let since = body["filterGroups"][0]["filters"][0]["value"].as_str().unwrap().parse::<i64>().unwrap();
+        let limit = usize::try_from(body["limit"].as_u64().unwrap()).unwrap();
+        let after = body["after"].as_str().map_or(0, |after| after.parse().unwrap());
+        assert!(after + limit <= 10_000, "HubSpot answers 400");
+        let mut found: Vec<_> = self.objects.iter().filter(|(_, (_, at))| second(*at).as_millis() >= since).collect();
+        found.sort_by_key(|(id, (_, at))| (*at, **id));
+        let page: Vec<Value> = found
+            .iter()
+            .skip(after)
+            .take(limit)
+            .map(|(id, (made, at))| json!({"id": id.to_string(), "createdAt": second(*made).iso_millis(), "updatedAt": second(*at).iso_millis()}))
+            .collect();
+        let more = found.len() > after + limit;
+        let paging = if more { json!({"next": {"after": (after + limit).to_string()}}) } else { json!(null) };
+        json!({"results": page, "paging": paging})
+    }
+}
+
+/// A poll at a second, stored as it would be. Returns what it told.
+fn poll(polling: &Polling, query: &Query, search: &mut Search, place: &mut Place, at: i64, limit: usize) -> Finished {
+    let none = BTreeMap::new();
+    let mut poll = Poll::begin(polling, query, &none, place, second(at), limit);
+    loop {
+        let request = poll.request().unwrap();
+        let body = search.answer(&request);
+        if poll.take(&request, &dated(second(at)), &body).unwrap() == Step::Done {
+            break;
+        }
+    }
+    let finished = poll.finish();
+    let state = State { places: [("contacts".to_owned(), finished.place.clone())].into() };
+    let encoded = state.encode(1).unwrap();
+    let decoded = State::decode(&encoded.head, encoded.buckets.iter().map(String::as_str)).unwrap();
+    *place = decoded.state.places["contacts"].clone();
+    finished
+}
+
+fn ids(finished: &Finished) -> Vec<&str> {
+    finished.changes.iter().map(|change| change.told.object_id.as_str()).collect()
+}
+
+#[test]
+fn changes_are_told_once_with_their_kind_and_an_idle_poll_asks_once_and_tells_nothing() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {"pageSize": 2}}));
+    let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+    search.changes(0..2, -500);
+    search.changes(1..5, 10);
+    let first = poll(&polling, &query, &mut search, &mut place, 60, 2000);
+    assert_eq!(ids(&first), ["1", "2", "3", "4"], "what changed before the start is not told");
+    let types: Vec<EventType> = first.changes.iter().map(|change| change.told.event_type).collect();
+    assert_eq!(types, [EventType::Updated, EventType::Created, EventType::Created, EventType::Created]);
+    assert_eq!(first.changes[0].record["id"], json!("1"));
+    assert!(first.complete && first.worth_storing);
+    let asked = search.asked;
+    let idle = poll(&polling, &query, &mut search, &mut place, 120, 2000);
+    assert_eq!((idle.changes.len(), idle.worth_storing, idle.summary.repeated), (0, false, 4));
+    assert_eq!(search.asked - asked, 2);
+    search.changes(3..4, 130);
+    let again = poll(&polling, &query, &mut search, &mut place, 180, 2000);
+    assert_eq!(ids(&again), ["3"]);
+    assert_eq!(again.changes[0].told.event_type, EventType::Updated);
+    let instance = InstanceId::from_random(7);
+    assert_ne!(again.changes[0].told.id(instance), first.changes[2].told.id(instance));
+}
+
+#[test]
+fn a_large_change_is_told_in_steps_beyond_what_the_provider_shows_of_one_query() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {}}));
+    let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+    for n in 0..12_500 {
+        search.changes(n..n + 1, i64::from(n / 100));
+    }
+    let (mut told, mut polls) = (std::collections::BTreeSet::new(), 0);
+    loop {
+        let finished = poll(&polling, &query, &mut search, &mut place, 1000 + polls, 2000);
+        polls += 1;
+        assert!(finished.changes.len() < 2200 && finished.stopped.is_none());
+        for change in &finished.changes {
+            assert!(told.insert(change.told.object_id.clone()), "{change:?}");
+        }
+        if finished.complete {
+            break;
+        }
+        assert!(polls < 20);
+    }
+    assert_eq!((told.len(), polls), (12_500, 7));
+}
+
+#[test]
+fn a_change_in_a_second_that_is_not_over_is_told_by_the_next_poll() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {}}));
+    let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+    search.changes(1..2, 59);
+    search.changes(2..3, 60);
+    let first = poll(&polling, &query, &mut search, &mut place, 60, 2000);
+    assert_eq!((ids(&first), first.summary.put_off), (vec!["1"], 1));
+    let second = poll(&polling, &query, &mut search, &mut place, 61, 2000);
+    assert_eq!(ids(&second), ["2"]);
+}
+
+#[test]
+fn the_provider_s_clock_counts_unless_it_is_no_clock() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {}}));
+    let none = BTreeMap::new();
+    let place = Place::Position(Position::starting(second(0)));
+    let body =
+        json!({"results": [{"id": "1", "createdAt": second(5).iso_millis(), "updatedAt": second(100).iso_millis()}]});
+    let polled = |headers: &HeaderMap| {
+        let mut poll = Poll::begin(&polling, &query, &none, &place, second(100), 10);
+        let request = poll.request().unwrap();
+        poll.take(&request, headers, &body).unwrap();
+        (poll.finish().summary.put_off, headers.len())
+    };
+    assert_eq!(polled(&HeaderMap::new()), (1, 0), "by our clock its second is not over");
+    assert_eq!(polled(&dated(second(130))), (0, 1));
+    assert_eq!(polled(&dated(second(90))), (1, 1));
+    assert_eq!(polled(&dated(second(100_000))), (1, 1), "a day off: ours counts");
+}
+
+#[test]
+fn what_was_read_before_a_bad_page_is_told_and_the_rest_comes_later() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {"pageSize": 2}}));
+    let none = BTreeMap::new();
+    let place = Place::Position(Position::starting(second(0)));
+    let record = |id: &str, at: i64| json!({"id": id, "createdAt": second(1).iso_millis(), "updatedAt": second(at).iso_millis()});
+    let page = json!({"results": [record("1", 10), record("2", 20)], "paging": {"next": {"after": "2"}}});
+    let mut poll = Poll::begin(&polling, &query, &none, &place, second(700), 10);
+    let request = poll.request().unwrap();
+    assert_eq!(poll.take(&request, &HeaderMap::new(), &page), Ok(Step::More));
+    let error = poll.take(&request, &HeaderMap::new(), &json!({"message": "sorry"}));
+    assert_eq!(error, Err(NoRecords("results".into())));
+    let finished = poll.finish();
+    assert_eq!((ids(&finished), finished.complete), (vec!["1", "2"], false));
+    let Place::Position(position) = &finished.place else { panic!() };
+    assert_eq!(position.at(), second(20));
+
+    let mut poll = Poll::begin(&polling, &query, &none, &place, second(700), 10);
+    let request = poll.request().unwrap();
+    let other = json!({"results": [record("3", 30), record("4", 40)], "paging": {"next": {"after": "2"}}});
+    assert_eq!(poll.take(&request, &HeaderMap::new(), &page), Ok(Step::More));
+    assert_eq!(poll.take(&request, &HeaderMap::new(), &other), Ok(Step::Done));
+    let finished = poll.finish();
+    assert_eq!(finished.stopped, Some(PagingError::Repeats(2)));
+    assert_eq!(ids(&finished), ["1", "2", "3", "4"]);
+    assert!(!finished.complete && finished.worth_storing);
+}
+
+#[test]
+fn a_list_of_everything_is_told_by_its_dates_and_the_rest_is_counted() {
+    let resources = json!({"things": {"url": "/things", "idField": "id", "datesConfiguration": {
+        "updatedDateField": "u", "updatedDateFormat": "milliseconds", "createdDateField": "c"}}});
+    let (polling, query) = query(HTTP, &resources);
+    let settings = BTreeMap::from([("base.url".to_owned(), "https://a.example".to_owned())]);
+    let place = Place::Position(Position::starting(second(0)));
+    let millis = |n: i64| second(n).as_millis() + 1;
+    let body = json!([
+        {"id": 1, "u": millis(-10), "c": millis(-20)}, {"id": 2, "u": millis(10), "c": millis(-20)},
+        {"id": 3, "u": millis(20), "c": millis(20)}, {"u": millis(20), "c": millis(20)}, {"id": 5, "u": "soon"},
+    ]);
+    let mut poll = Poll::begin(&polling, &query, &settings, &place, second(100), 10);
+    let request = poll.request().unwrap();
+    assert_eq!(poll.take(&request, &HeaderMap::new(), &body), Ok(Step::Done));
+    let finished = poll.finish();
+    assert_eq!(ids(&finished), ["2", "3"]);
+    let summary = Summary { older: 1, without_id: 1, without_date: 1, ..Summary::default() };
+    assert_eq!((finished.summary, finished.complete), (summary, true));
+}
+
+#[test]
+fn a_cursor_is_kept_from_page_to_page_and_from_poll_to_poll() {
+    let (polling, query) = query(DROPBOX, &json!({"files": {}}));
+    let none = BTreeMap::new();
+    let place = Place::Cursor("A".into());
+    let entry = |tag: &str, id: Option<&str>, rev: &str| json!({".tag": tag, "id": id, "path_lower": "/x", "rev": rev, "server_modified": "2015-05-12T15:50:38Z"});
+    let mut poll = Poll::begin(&polling, &query, &none, &place, second(0), 10);
+    let request = poll.request().unwrap();
+    assert_eq!(request.body, Some(json!({"cursor": "A"})));
+    let body = json!({"entries": [entry("file", Some("id:1"), "r1")], "cursor": "B", "has_more": true});
+    assert_eq!(poll.take(&request, &HeaderMap::new(), &body), Ok(Step::More));
+    let request = poll.request().unwrap();
+    assert_eq!(request.body, Some(json!({"cursor": "B"})));
+    let body = json!({"entries": [entry("deleted", None, "")], "cursor": "C", "has_more": false});
+    assert_eq!(poll.take(&request, &HeaderMap::new(), &body), Ok(Step::Done));
+    let finished = poll.finish();
+    assert_eq!((&finished.place, finished.complete, finished.worth_storing), (&Place::Cursor("C".into()), true, true));
+    assert_eq!(ids(&finished), ["id:1", "/x"], "however old the file is");
+    assert_eq!(finished.changes[1].told.event_type, EventType::Deleted);
+    let unread = Poll::begin(&polling, &query, &none, &place, second(0), 10).finish();
+    assert_eq!((unread.place, unread.worth_storing, unread.complete), (place.clone(), false, false));
+}
+
+#[test]
+fn an_answer_that_was_cut_moves_nothing_and_is_told_all_the_same() {
+    let (polling, query) = query(QUICKBOOKS, &json!({"invoices": {}}));
+    let settings = BTreeMap::from([("realm.id".to_owned(), "1".to_owned())]);
+    let place = Place::Position(Position::starting(second(0)));
+    let record = |n: i64| json!({"Id": n.to_string(), "SyncToken": "0", "MetaData": {"LastUpdatedTime": second(n % 50).iso_seconds()}});
+    let body = |count: i64| json!({"CDCResponse": [{"QueryResponse": [{"Invoice": (0..count).map(record).collect::<Vec<_>>()}]}]});
+    for (count, at, complete) in [(1000, 0, false), (999, 49, true)] {
+        let mut poll = Poll::begin(&polling, &query, &settings, &place, second(60), 2000);
+        let request = poll.request().unwrap();
+        assert_eq!(poll.take(&request, &HeaderMap::new(), &body(count)), Ok(Step::Done));
+        let finished = poll.finish();
+        let Place::Position(position) = &finished.place else { panic!() };
+        assert_eq!(
+            (finished.changes.len(), position.at(), finished.complete),
+            (usize::try_from(count).unwrap(), second(at), complete)
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn every_version_that_is_last_is_told_and_none_twice(
+        steps in proptest::collection::vec((0..12u32, 1..8u32, 1..90i64, 1..6usize), 1..12),
+        page in 1..5u32,
+    ) {
+        let (polling, query) = query(HUBSPOT, &json!({"contacts": {"pageSize": page}}));
+        let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+        let (mut now, mut told) = (1, std::collections::BTreeSet::new());
+        let mut tell = |finished: &Finished| {
+            finished.changes.iter().all(|change| told.insert((change.told.object_id.clone(), change.told.date)))
+        };
+        for (from, count, after, limit) in &steps {
+            search.changes(*from..from + count, now);
+            now += after;
+            let finished = poll(&polling, &query, &mut search, &mut place, now, *limit);
+            prop_assert!(tell(&finished));
+        }
+        let last = (0..2).map(|n| poll(&polling, &query, &mut search, &mut place, now + 1 + n, 1000)).collect::<Vec<_>>();
+        prop_assert!(last.iter().all(&mut tell));
+        prop_assert!(last[1].complete && last[1].changes.is_empty());
+        for (id, (_, at)) in &search.objects {
+            prop_assert!(told.contains(&(id.to_string(), Some(second(*at)))), "{} at {}", id, at);
+        }
+    }
+}

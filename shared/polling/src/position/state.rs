@@ -1,0 +1,201 @@
+//! Where all resources of an instance stand, as it is stored: one item, and buckets for the marks when there are many.
+//!
+//! *Promise:* what is encoded is decoded the same. A reader that meets a newer version says so and changes nothing.
+//!
+//! *Buckets* belong to one state by its generation: a number that the writer raises each time. One of another generation
+//! (a crash left it, or they were not written in one transaction) does not count, and [`Decoded::missing`] says how many
+//! lack: what they remembered may be told again, and nothing is lost.
+
+use std::collections::BTreeMap;
+
+use events::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Marks, Position};
+
+/// The version that this code writes.
+const SCHEMA: u32 = 1;
+/// Most marks in the item itself: with them it has some 54 KB, and a poll reads it each time.
+const INLINE_MARKS: usize = 2_000;
+/// Marks to a bucket, as far as their hashes are even: some 110 KB.
+const BUCKET_MARKS: usize = 4_000;
+/// Most buckets: what a transaction writes, with room for the item and a claim.
+const MAX_BUCKETS: usize = 64;
+
+/// Where the resources of an instance stand.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct State {
+    /// By the resource's name.
+    pub places: BTreeMap<String, Place>,
+}
+
+/// Where a resource stands.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Place {
+    /// By time.
+    Position(Position),
+    /// By a word of the provider's own, such as Dropbox's cursor.
+    Cursor(String),
+}
+
+/// A state as it is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Encoded {
+    /// The item.
+    pub head: String,
+    /// The buckets, by their numbers from 0.
+    pub buckets: Vec<String>,
+}
+
+/// A state that was stored.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decoded {
+    /// The state.
+    pub state: State,
+    /// Its generation: the next is one more.
+    pub generation: u64,
+    /// How many buckets lack.
+    pub missing: usize,
+}
+
+/// Why what is stored cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// A newer version wrote it: leave it as it is.
+    #[error("the state has schema {0}, newer than this version reads ({SCHEMA})")]
+    Newer(u32),
+    /// It is no state.
+    #[error("the state cannot be read: {0}")]
+    Malformed(String),
+}
+
+#[derive(Deserialize)]
+struct Schema {
+    v: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    v: u32,
+    generation: u64,
+    buckets: usize,
+    places: BTreeMap<String, StoredPlace>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredPlace {
+    Position {
+        at: Timestamp,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        id: String,
+        floor: Timestamp,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        told: String,
+    },
+    Cursor(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Bucket {
+    v: u32,
+    generation: u64,
+    number: usize,
+    told: BTreeMap<String, String>,
+}
+
+impl State {
+    /// The state as it is stored; `generation` is one more than the one before.
+    ///
+    /// # Errors
+    /// serde_json's, which does not happen: all keys are texts.
+    pub fn encode(&self, generation: u64) -> Result<Encoded, StateError> {
+        let failed = |error: serde_json::Error| StateError::Malformed(error.to_string());
+        let positions = || {
+            self.places.iter().filter_map(|(name, place)| match place {
+                Place::Position(position) => Some((name, position)),
+                Place::Cursor(_) => None,
+            })
+        };
+        let marks: usize = positions().map(|(_, position)| position.told.len()).sum();
+        let buckets = match marks {
+            0..=INLINE_MARKS => 0,
+            marks => marks.div_ceil(BUCKET_MARKS).next_power_of_two().min(MAX_BUCKETS),
+        };
+        let stored = |place: &Place| match place {
+            Place::Position(Position { at, id, floor, told }) => StoredPlace::Position {
+                at: *at,
+                id: id.clone(),
+                floor: *floor,
+                told: if buckets == 0 { told.encode(0, 1) } else { String::new() },
+            },
+            Place::Cursor(cursor) => StoredPlace::Cursor(cursor.clone()),
+        };
+        let places = self.places.iter().map(|(name, place)| (name.clone(), stored(place))).collect();
+        let head = serde_json::to_string(&Head { v: SCHEMA, generation, buckets, places }).map_err(failed)?;
+        let bucket = |number: usize| {
+            let told = positions().map(|(name, position)| (name.clone(), position.told.encode(number, buckets)));
+            let told = told.filter(|(_, marks)| !marks.is_empty()).collect();
+            serde_json::to_string(&Bucket { v: SCHEMA, generation, number, told }).map_err(failed)
+        };
+        Ok(Encoded { head, buckets: (0..buckets).map(bucket).collect::<Result<_, _>>()? })
+    }
+
+    /// How many buckets belong to a state's item, for [`Self::decode`].
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn buckets(head: &str) -> Result<usize, StateError> {
+        parse_head(head).map(|head| head.buckets)
+    }
+
+    /// The state that was stored, from its item and whatever buckets there are, in any order.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn decode<'a>(head: &str, buckets: impl IntoIterator<Item = &'a str>) -> Result<Decoded, StateError> {
+        let head = parse_head(head)?;
+        let unreadable = || StateError::Malformed("what was told".into());
+        let mut places = BTreeMap::new();
+        for (name, place) in head.places {
+            let place = match place {
+                StoredPlace::Position { at, id, floor, told } => {
+                    let mut marks = Marks::default();
+                    marks.decode(&told).ok_or_else(unreadable)?;
+                    Place::Position(Position { at, id, floor, told: marks })
+                }
+                StoredPlace::Cursor(cursor) => Place::Cursor(cursor),
+            };
+            places.insert(name, place);
+        }
+        let mut found = std::collections::BTreeSet::new();
+        for text in buckets {
+            check_schema(text)?;
+            let bucket: Bucket = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+            if bucket.generation != head.generation || bucket.number >= head.buckets || !found.insert(bucket.number) {
+                continue;
+            }
+            for (name, told) in &bucket.told {
+                if let Some(Place::Position(position)) = places.get_mut(name) {
+                    position.told.decode(told).ok_or_else(unreadable)?;
+                }
+            }
+        }
+        let missing = head.buckets - found.len();
+        Ok(Decoded { state: Self { places }, generation: head.generation, missing })
+    }
+}
+
+fn parse_head(text: &str) -> Result<Head, StateError> {
+    check_schema(text)?;
+    serde_json::from_str(text).map_err(|error| malformed(&error))
+}
+
+fn check_schema(text: &str) -> Result<(), StateError> {
+    let Schema { v } = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+    if v > SCHEMA { Err(StateError::Newer(v)) } else { Ok(()) }
+}
+
+fn malformed(error: &serde_json::Error) -> StateError {
+    StateError::Malformed(format!("line {}, column {}", error.line(), error.column()))
+}

@@ -1,0 +1,178 @@
+//! The parts of a request that a definition writes: where it goes, and what its body is.
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Map, Number, Value};
+use url::Url;
+
+use super::PlanError;
+use crate::placeholders::{Template, UrlTemplate, Values};
+
+/// What every path is appended to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BaseUrl {
+    /// The name of the value that is the beginning, where it is one: `{instance_url}/services`.
+    whole: Option<String>,
+    rest: UrlTemplate,
+}
+
+impl BaseUrl {
+    /// Reads a base URL.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim().trim_end_matches('/');
+        let (whole, rest) = match text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+            Some((name, rest)) => (Some(name.to_owned()), rest),
+            None => (None, text),
+        };
+        let template = UrlTemplate::parse(rest).map_err(|error| error.to_string())?;
+        let begins = whole.is_none() || rest.is_empty() || rest.starts_with('/');
+        if !begins || template.is_absolute() == whole.is_some() || rest.contains(['?', '#']) {
+            return Err(
+                "a base URL is written https://host/path, or {name}/path where the value is a whole one; no query"
+                    .into(),
+            );
+        }
+        Ok(Self { whole, rest: template })
+    }
+
+    /// The URL, without a `/` at its end.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn fill(&self, values: &Values<'_>) -> Result<String, PlanError> {
+        let rest = self.rest.fill(values)?;
+        let url = match &self.whole {
+            None => rest,
+            Some(name) => {
+                let value =
+                    Template::parse(&format!("{{{name}}}")).ok().map(|template| template.fill(values)).transpose()?;
+                format!("{}{rest}", value.unwrap_or_default().trim_end_matches('/'))
+            }
+        };
+        let plain = Url::parse(&url).is_ok_and(|url| {
+            let user = !url.username().is_empty() || url.password().is_some();
+            matches!(url.scheme(), "https" | "http")
+                && url.has_host()
+                && !user
+                && url.query().is_none()
+                && url.fragment().is_none()
+        });
+        if plain { Ok(url.trim_end_matches('/').to_owned()) } else { Err(PlanError::NoBase) }
+    }
+}
+
+impl<'de> Deserialize<'de> for BaseUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// A JSON body with placeholders in its texts.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Body(Node);
+
+#[derive(Clone, PartialEq, Debug)]
+enum Node {
+    Constant(Value),
+    Text(Template),
+    /// A text that is nothing but a number's name.
+    Number(Template),
+    List(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+/// The names whose values are numbers.
+const NUMBERS: [&str; 3] = ["{page_size}", "{offset}", "{page}"];
+
+impl Body {
+    /// The body.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn fill(&self, values: &Values<'_>) -> Result<Value, PlanError> {
+        self.0.fill(values)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let mut names = Vec::new();
+        self.0.templates(&mut |template| names.extend(template.names()));
+        names.into_iter()
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Node::of(Value::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Node {
+    fn of(value: Value) -> Result<Self, String> {
+        Ok(match value {
+            Value::String(text) => {
+                let template = Template::parse(&text).map_err(|error| error.to_string())?;
+                if NUMBERS.contains(&text.as_str()) { Self::Number(template) } else { Self::Text(template) }
+            }
+            Value::Array(items) => Self::List(items.into_iter().map(Self::of).collect::<Result<_, _>>()?),
+            Value::Object(fields) => {
+                let fields = fields.into_iter().map(|(name, value)| Ok((name, Self::of(value)?)));
+                Self::Object(fields.collect::<Result<_, String>>()?)
+            }
+            constant => Self::Constant(constant),
+        })
+    }
+
+    fn fill(&self, values: &Values<'_>) -> Result<Value, PlanError> {
+        Ok(match self {
+            Self::Constant(value) => value.clone(),
+            Self::Text(template) => Value::String(template.fill(values)?),
+            Self::Number(template) => {
+                let text = template.fill(values)?;
+                text.parse::<u64>().map_or(Value::String(text), |number| Value::Number(Number::from(number)))
+            }
+            Self::List(items) => Value::Array(items.iter().map(|item| item.fill(values)).collect::<Result<_, _>>()?),
+            Self::Object(fields) => {
+                let fields = fields.iter().map(|(name, node)| Ok((name.clone(), node.fill(values)?)));
+                Value::Object(fields.collect::<Result<Map<_, _>, PlanError>>()?)
+            }
+        })
+    }
+
+    fn templates<'n>(&'n self, each: &mut impl FnMut(&'n Template)) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Text(template) | Self::Number(template) => each(template),
+            Self::List(items) => items.iter().for_each(|item| item.templates(each)),
+            Self::Object(fields) => fields.iter().for_each(|(_, node)| node.templates(each)),
+        }
+    }
+}
+
+/// Sets a field of a body, at names with dots between; objects that are not there are made.
+pub(super) fn set_field(body: &mut Value, path: &str, value: Value) {
+    let mut place = body;
+    let mut names = path.split('.').peekable();
+    while let Some(name) = names.next() {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        let Value::Object(fields) = place else { return };
+        if names.peek().is_none() {
+            fields.insert(name.to_owned(), value);
+            return;
+        }
+        place = fields.entry(name).or_insert(Value::Null);
+    }
+}
+
+/// Sets a parameter of a URL's query; what else is in it stays as it is.
+pub(super) fn set_parameter(url: &str, name: &str, value: &str) -> String {
+    let (place, query) = url.split_once('?').unwrap_or((url, ""));
+    let name = crate::placeholders::encoded(name);
+    let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(name.as_str()));
+    let pair = format!("{name}={}", crate::placeholders::encoded(value));
+    let pairs: Vec<&str> = others.chain([pair.as_str()]).collect();
+    format!("{place}?{}", pairs.join("&"))
+}

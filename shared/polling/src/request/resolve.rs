@@ -1,0 +1,149 @@
+//! What a configured resource means with a connector.
+
+use std::time::Duration;
+
+use super::{Ask, Query};
+use crate::classify::{Deleted, Rules};
+use crate::configuration::{self, DateField, Problem};
+use crate::dates::{DateFormat, Zone};
+use crate::definition::{ANY, Field, Gone, Polling, Resource};
+use crate::pagination::{Link, Paging};
+use crate::path::Path;
+use crate::placeholders::UrlTemplate;
+
+impl Query {
+    /// What a configured resource means with a connector.
+    ///
+    /// # Errors
+    /// A [`Problem`] where the connector has no resource of that name.
+    pub fn resolve(polling: &Polling, configured: &configuration::Resource) -> Result<Self, Problem> {
+        let hub = configured.url.as_ref().and_then(UrlTemplate::hub_object);
+        let object = match (&configured.url, &hub) {
+            (Some(url), None) => return Ok(Self::own(polling, configured, url.clone())),
+            (_, Some((_, object))) => object,
+            (None, None) => &configured.name,
+        };
+        let any = || polling.resources.get(ANY).filter(|_| is_identifier(object));
+        let Some(known) = polling.resources.get(object).or_else(any) else {
+            let names: Vec<&str> = polling.resources.keys().map(String::as_str).collect();
+            return Err(Problem {
+                resource: configured.name.clone(),
+                field: if hub.is_some() { "url" } else { "the resource" }.into(),
+                given: format!("{object:?}"),
+                accepted: match names.as_slice() {
+                    [] => "the connector knows no resources; give a URL of the provider's own API".into(),
+                    names => format!("the connector knows {}", names.join(", ")),
+                },
+            });
+        };
+        let mut query = Self::known(polling, configured, &known.value, object);
+        if hub.is_none() {
+            query.rules.id = configured.id.clone().unwrap_or(query.rules.id);
+            query.rules.updated = configured.updated.clone().or(query.rules.updated);
+            query.rules.created = configured.created.clone().or(query.rules.created);
+        }
+        Ok(query.finished(configured))
+    }
+
+    fn known(polling: &Polling, configured: &configuration::Resource, known: &Resource, object: &str) -> Self {
+        let mut values = configured.values.clone();
+        values.insert(ANY.trim_matches(['{', '}']).to_owned(), object.to_owned());
+        let page_size = match (configured.page_size, known.page_size.or(polling.page_size)) {
+            // The connector's is what its provider allows.
+            (Some(wanted), Some(most)) => Some(wanted.min(most)),
+            (_, most) => most,
+        };
+        Self {
+            name: configured.name.clone(),
+            rules: Rules {
+                object_type: known.object_type.clone().unwrap_or_else(|| configured.name.clone()),
+                id: known.id.clone(),
+                id_else: known.id_else.clone(),
+                updated: known.updated.as_ref().and_then(date_field),
+                created: known.created.as_ref().and_then(date_field),
+                version: known.version.clone(),
+                deleted: known.deleted.as_ref().map(|Gone { at, is }| Deleted { path: at.clone(), is: is.clone() }),
+                tolerance: Duration::ZERO,
+                new_since_last: known.new_since_last,
+                // A cursor knows what was told.
+                filter_by_updated: known.updated.is_some() && known.start.is_none(),
+                filter_by_current: false,
+                selects: known.selects,
+            },
+            overlap: Duration::from_secs(known.overlap.unwrap_or(polling.overlap)),
+            ordered: known.ordered,
+            ask: Ask::Known {
+                method: known.method,
+                path: known.path.clone(),
+                query: known.query.clone(),
+                headers: known.headers.clone(),
+                body: known.body.clone(),
+            },
+            paging: known.paging.clone(),
+            start: known.start.clone(),
+            most: known.most,
+            records: known.records.clone(),
+            may_lack: known.may_lack,
+            page_size,
+            sized: known.names().any(|name| name == "page_size"),
+            values,
+        }
+    }
+
+    fn own(polling: &Polling, configured: &configuration::Resource, url: UrlTemplate) -> Self {
+        let id = configured.id.clone().or_else(|| Path::parse("id").ok());
+        let query = Self {
+            name: configured.name.clone(),
+            rules: Rules {
+                object_type: configured.name.clone(),
+                id: id.unwrap_or_else(Path::root),
+                id_else: None,
+                updated: configured.updated.clone(),
+                created: configured.created.clone(),
+                version: None,
+                deleted: None,
+                tolerance: Duration::ZERO,
+                new_since_last: false,
+                filter_by_updated: configured.updated.is_some(),
+                filter_by_current: false,
+                selects: url.asks_since(),
+            },
+            overlap: Duration::from_secs(polling.overlap),
+            ordered: false,
+            ask: Ask::Own(url),
+            paging: configured.paging.clone().or(polling.paging.clone()).or(Some(Paging::Link(Link {}))),
+            start: None,
+            most: None,
+            records: configured.records.clone().or(polling.records.clone()),
+            may_lack: false,
+            page_size: configured.page_size.or(polling.page_size),
+            // Whether the provider heeds a page size, or caps it, nobody knows: only an empty page is the last.
+            sized: false,
+            values: configured.values.clone(),
+        };
+        query.finished(configured)
+    }
+
+    /// With what counts of the configuration in every case.
+    fn finished(mut self, configured: &configuration::Resource) -> Self {
+        self.rules.tolerance = configured.created_tolerance.unwrap_or_default();
+        self.rules.filter_by_current = configured.filter_by_current;
+        if let Some(filter) = configured.filter_by_updated {
+            self.rules.filter_by_updated = filter && self.rules.updated.is_some() && self.start.is_none();
+        }
+        // A date without a time of day says nothing of the hours before it.
+        let grain = self.rules.updated.as_ref().map_or(Duration::ZERO, |field| field.format.grain().duration());
+        self.overlap = self.overlap.max(configured.poll_delay.unwrap_or_default()).max(grain);
+        self
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn date_field(field: &Field) -> Option<DateField> {
+    // ISO 8601 and numbers are read whatever the format is.
+    let format = field.format.clone().or_else(|| DateFormat::parse("yyyy-MM-dd'T'HH:mm:ss.SSSXXX").ok())?;
+    Some(DateField { path: field.at.clone(), format, zone: field.zone.clone().unwrap_or_else(Zone::gmt) })
+}
