@@ -131,6 +131,35 @@ fn a_large_change_is_told_in_steps_beyond_what_the_provider_shows_of_one_query()
 }
 
 #[test]
+fn what_pages_repeat_is_told_once() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {}}));
+    let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+    for n in 0..12_500 {
+        search.changes(n..n + 1, i64::from(n / 100));
+    }
+    let finished = poll(&polling, &query, &mut search, &mut place, 1000, usize::MAX);
+    let told: std::collections::BTreeSet<&str> = ids(&finished).into_iter().collect();
+    assert_eq!((told.len(), finished.changes.len(), finished.complete), (12_500, 12_500, true));
+    assert!(finished.summary.repeated > 0, "the query began again in the middle of a second");
+}
+
+#[test]
+fn the_position_stays_before_the_first_page_was_answered() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {"pageSize": 1}}));
+    let (none, place) = (BTreeMap::new(), Place::Position(Position::starting(second(0))));
+    let mut poll = Poll::begin(&polling, &query, &none, &place, second(40), 10);
+    for (at, date, after) in [(10, 50, json!({"next": {"after": "1"}})), (90, 100, json!(null))] {
+        let request = poll.request().unwrap();
+        let updated = second(at).iso_millis();
+        let body = json!({"results": [{"id": at, "updatedAt": updated, "createdAt": updated}], "paging": after});
+        poll.take(&request, &dated(second(date)), &body).unwrap();
+    }
+    let finished = poll.finish();
+    let Place::Position(position) = &finished.place else { panic!() };
+    assert_eq!((ids(&finished), position.at()), (vec!["10", "90"], second(50)));
+}
+
+#[test]
 fn a_change_in_a_second_that_is_not_over_is_told_by_the_next_poll() {
     let (polling, query) = query(HUBSPOT, &json!({"contacts": {}}));
     let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));

@@ -36,7 +36,8 @@ pub use state::{Decoded, Encoded, Place, State, StateError};
 
 use marks::Marks;
 
-/// Most marks of one resource. As text some 2.7 MB: within a transaction's 4 MB, and as buckets within its 100 writes.
+/// Most marks of one resource: some 2.7 MB as text, in 32 buckets. An import of more within the overlap is told, and some of
+/// it again.
 pub const MAX_MARKS: usize = 100_000;
 
 /// How far the polls of a resource have come.
