@@ -91,6 +91,8 @@ enum StoredPlace {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         id: String,
         floor: Timestamp,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        unsure: u32,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         told: String,
     },
@@ -124,10 +126,11 @@ impl State {
             marks => marks.div_ceil(BUCKET_MARKS).next_power_of_two().min(MAX_BUCKETS),
         };
         let stored = |place: &Place| match place {
-            Place::Position(Position { at, id, floor, told }) => StoredPlace::Position {
+            Place::Position(Position { at, id, floor, unsure, told }) => StoredPlace::Position {
                 at: *at,
                 id: id.clone(),
                 floor: *floor,
+                unsure: *unsure,
                 told: if buckets == 0 { told.encode(0, 1) } else { String::new() },
             },
             Place::Cursor(cursor) => StoredPlace::Cursor(cursor.clone()),
@@ -160,10 +163,10 @@ impl State {
         let mut places = BTreeMap::new();
         for (name, place) in head.places {
             let place = match place {
-                StoredPlace::Position { at, id, floor, told } => {
+                StoredPlace::Position { at, id, floor, unsure, told } => {
                     let mut marks = Marks::default();
                     marks.decode(&told).ok_or_else(unreadable)?;
-                    Place::Position(Position { at, id, floor, told: marks })
+                    Place::Position(Position { at, id, floor, unsure, told: marks })
                 }
                 StoredPlace::Cursor(cursor) => Place::Cursor(cursor),
             };
@@ -185,6 +188,10 @@ impl State {
         let missing = head.buckets - found.len();
         Ok(Decoded { state: Self { places }, generation: head.generation, missing })
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn parse_head(text: &str) -> Result<Head, StateError> {

@@ -106,6 +106,24 @@ fn a_part_moves_nothing_and_is_remembered() {
 }
 
 #[test]
+fn a_busy_resource_that_is_counted_does_not_stand_still_for_ever() {
+    let mut position = Position::starting(at(0));
+    let counted = |position: &Position, n: i64, version: &str| {
+        polled(position, &[told("a", Some(n), version)], Through::Counted { first: at(5) }, n + 10).position
+    };
+    for n in 0..16 {
+        position = counted(&position, 100 + n, &n.to_string());
+        assert_eq!(position.at(), at(5), "{n}");
+    }
+    position = counted(&position, 900, "x");
+    assert_eq!(position.at(), at(900));
+    position = counted(&position, 1000, "y");
+    assert_eq!(position.at(), at(900), "and the count begins again");
+    let state = State { places: [("a".to_owned(), Place::Position(position))].into() };
+    assert_eq!(State::decode(&state.encode(1).unwrap().head, []).unwrap().state, state);
+}
+
+#[test]
 fn an_idle_position_is_stored_hourly_and_one_with_news_at_once() {
     let position = Position::starting(at(0));
     let next = |start| polled(&position, &[], Through::All, start).position;
