@@ -308,4 +308,44 @@ proptest! {
             prop_assert!(told.contains(&(id.to_string(), Some(second(*at)))), "{} at {}", id, at);
         }
     }
+
+    #[test]
+    fn any_answer_is_taken_or_refused_and_the_position_never_goes_back(
+        which in 0..4usize,
+        values in proptest::collection::vec(prop_oneof![
+            Just(json!(null)), Just(json!(true)), Just(json!([])), Just(json!({})), Just(json!("2026-09-21T14:13:25Z")),
+            any::<i64>().prop_map(|number| json!(number)), any::<f64>().prop_map(|number| json!(number)),
+            ".{0,6}".prop_map(|text| json!(text)),
+        ], 12),
+    ) {
+        let (section, resources) = [
+            (HUBSPOT, json!({"contacts": {}})), (QUICKBOOKS, json!({"invoices": {}})), (DROPBOX, json!({"files": {}})),
+            (HTTP, json!({"x": {"url": "/x", "datesConfiguration": {"updatedDateField": "u", "createdDateField": "c"}}})),
+        ][which].clone();
+        let (polling, query) = query(section, &resources);
+        let settings = BTreeMap::from([("realm.id".to_owned(), "1".to_owned()), ("base.url".to_owned(), "https://a.example".to_owned())]);
+        let v = |n: usize| values[n].clone();
+        let record = json!({"id": v(0), "Id": v(0), "path_lower": v(1), "updatedAt": v(2), "createdAt": v(3), "archived": v(4), "u": v(2), "c": v(3),
+            "MetaData": {"LastUpdatedTime": v(2), "CreateTime": v(3)}, "SyncToken": v(5), "status": v(4), "server_modified": v(2), "rev": v(5), ".tag": v(4)});
+        let bodies = [
+            json!({"results": [record, v(6)], "entries": [record, v(6)], "paging": {"next": {"after": v(7)}}, "cursor": v(7), "has_more": v(8),
+                "CDCResponse": [{"QueryResponse": [{"Invoice": [record, v(6)]}]}]}),
+            json!([record, v(6)]), v(9), json!({"results": v(10), "entries": v(10)}), json!({"x": [v(11)]}),
+        ];
+        let start = Position::starting(second(0));
+        for place in [Place::Position(start.clone()), Place::Cursor("A".into())] {
+            for body in &bodies {
+                let mut poll = Poll::begin(&polling, &query, &settings, &place, second(100), 10);
+                let Ok(request) = poll.request() else { continue };
+                let _ = poll.take(&request, &HeaderMap::new(), body);
+                let finished = poll.finish();
+                if let Place::Position(position) = &finished.place {
+                    prop_assert!(position.at() >= start.at() && position.at() <= second(100));
+                }
+                for change in &finished.changes {
+                    prop_assert!(!change.told.object_id.is_empty());
+                }
+            }
+        }
+    }
 }
