@@ -74,7 +74,7 @@ pub enum Through {
     All,
     /// To its end by counting records (an offset, a page's number), in more than one page, ordered by date: whatever
     /// changed meanwhile may have shifted records past the reader. Only the first page is one piece; `first` is its last
-    /// date. Once a whole reading tells nothing new, it counts as [`Through::All`]; so does the seventeenth in a row.
+    /// date. Once a whole reading shows nothing new, it counts as [`Through::All`]; so does the seventeenth in a row.
     Counted {
         /// The last date of the first page.
         first: Timestamp,
@@ -179,7 +179,8 @@ impl Position {
     pub fn advance(&self, seen: &Seen, through: Through, start: Timestamp, overlap: Duration) -> Advance {
         let latest = seen.latest.as_ref().map_or(self.at, |(date, _)| *date);
         let (through, unsure) = match through {
-            Through::Counted { first } if seen.news && self.unsure < PATIENCE => {
+            // What was put off has changed too, and may have shifted others.
+            Through::Counted { first } if (seen.news || seen.held.is_some()) && self.unsure < PATIENCE => {
                 (Through::UpTo(first), self.unsure + 1)
             }
             Through::All | Through::Counted { .. } => (Through::All, 0),

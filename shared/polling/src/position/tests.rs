@@ -103,6 +103,11 @@ fn a_part_moves_nothing_and_is_remembered() {
     let counted = Through::Counted { first: at(450) };
     assert_eq!(polled(&position, &records, counted, 600).position.at(), at(450));
     assert_eq!(polled(&part, &records, counted, 600).position.at(), at(500), "nothing was new");
+    let mut seen = Seen::default();
+    records.iter().for_each(|record| seen.note(record, true));
+    seen.put_off(&Later { date: at(599), why: Wait::NotOver });
+    let shifted = part.advance(&seen, counted, at(600), OVERLAP).position;
+    assert_eq!(shifted.at(), at(450), "what was put off may have shifted others past the reader");
 }
 
 #[test]
