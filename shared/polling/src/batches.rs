@@ -192,7 +192,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_change_is_in_one_batch_in_order_with_its_record_and_nothing_else(
-            sizes in proptest::collection::vec((0..60_000usize, 0..2u8), 0..40),
+            sizes in proptest::collection::vec((prop_oneof![9 => 0..400usize, 1 => 0..60_000usize], prop_oneof![20 => Just(0), 1 => Just(1)]), 0..60),
         ) {
             let changes: Vec<Change> = sizes
                 .iter()

@@ -219,7 +219,7 @@ fn iso(text: &str, zone: &Zone) -> Option<Read> {
         Some(at) => at,
         None => {
             let civil: jiff::civil::DateTime = text.parse().ok()?;
-            Timestamp::from_millis(zone.zone().to_timestamp(civil).ok()?.as_millisecond())
+            zone.moment(civil)?
         }
     };
     let read = dated_at(at, true);

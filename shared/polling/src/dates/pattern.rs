@@ -175,11 +175,10 @@ impl Pattern {
             return None;
         }
         let time = fields.time()?;
-        let moment = match &fields.zone {
-            Some(zone) => zone.to_timestamp(time),
-            None => zone.zone().to_timestamp(time),
+        let at = match &fields.zone {
+            Some(own) => zone::later(own, time)?,
+            None => zone.moment(time)?,
         };
-        let at = Timestamp::from_millis(moment.ok()?.as_millisecond());
         let grain = match self.grain() {
             Grain::Millisecond if at.as_millis().rem_euclid(1000) == 0 => Grain::Second,
             grain => grain,

@@ -14,6 +14,8 @@
 
 use std::sync::OnceLock;
 
+use events::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
 /// A name that is no time zone's.
@@ -101,6 +103,11 @@ impl Zone {
         database().get(region).map(Self).map_err(|_| UnknownZone(text.to_owned()))
     }
 
+    /// The moment of a clock's reading; [`later`].
+    pub(super) fn moment(&self, time: DateTime) -> Option<Timestamp> {
+        later(&self.0, time)
+    }
+
     pub(super) fn zone(&self) -> &TimeZone {
         &self.0
     }
@@ -110,6 +117,12 @@ impl<'de> serde::Deserialize<'de> for Zone {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
+}
+
+/// The moment of a clock's reading. One that came twice, when summer ended, is the second: taken for the first, a change
+/// would seem an hour old and be passed over, while one that seems to come is told.
+pub(super) fn later(zone: &TimeZone, time: DateTime) -> Option<Timestamp> {
+    zone.to_ambiguous_timestamp(time).later().ok().map(|moment| Timestamp::from_millis(moment.as_millisecond()))
 }
 
 fn database() -> &'static TimeZoneDatabase {
@@ -223,6 +236,14 @@ mod tests {
         for (short, _) in REGIONS {
             assert!(Zone::parse(short).is_ok(), "{short}");
         }
+    }
+
+    #[test]
+    fn an_hour_that_comes_twice_is_the_second_and_one_that_never_comes_is_near() {
+        let at = |text: &str| Zone::parse("PST").unwrap().moment(text.parse().unwrap()).unwrap().iso_seconds();
+        assert_eq!(at("2025-11-02T00:30:00"), "2025-11-02T07:30:00Z");
+        assert_eq!(at("2025-11-02T01:30:00"), "2025-11-02T09:30:00Z");
+        assert_eq!(at("2025-03-09T02:30:00"), "2025-03-09T10:30:00Z");
     }
 
     proptest! {

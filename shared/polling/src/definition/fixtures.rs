@@ -93,7 +93,7 @@ resources:
     path: /services/data/v65.0/queryAll
     query:
       q: SELECT Id, CreatedDate, SystemModstamp, IsDeleted FROM {objectName} WHERE SystemModstamp >= ${gmtDate:yyyy-MM-dd'T'HH:mm:ss'Z'} ORDER BY SystemModstamp ASC
-    paging: { url: { at: nextRecordsUrl } }
+    paging: { url: { at: nextRecordsUrl, stable: true } }
     ordered: true
     records: records
     id: Id

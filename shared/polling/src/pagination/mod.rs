@@ -9,8 +9,8 @@
 //! | `offset` | so many records further; the end is a page that is not full |
 //! | `page` | the next number; the same |
 //! | `cursor` | what stands at a path of the body, as a parameter, a field of the body, or `{cursor}` in the request |
-//! | `link` | the header `Link: <…>; rel="next"` (RFC 8288) |
-//! | `url` | the URL that stands at a path of the body; it may be relative |
+//! | `link` | the header `Link: <…>; rel="next"` (RFC 8288); `stable` where that is no page's number |
+//! | `url` | the URL that stands at a path of the body; it may be relative; `stable` the same |
 //! | `since` | the same query again, from the last record's date on: for providers that order by it, and shift nothing |
 //!
 //! A query may be capped (`restart`): beyond so many records it begins again as `since` does.
@@ -84,7 +84,11 @@ pub struct Cursor {
 /// The header `Link`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Link {}
+pub struct Link {
+    /// Whether it leads on from the last record, whatever changed meanwhile. Many links only count pages.
+    #[serde(default)]
+    pub stable: bool,
+}
 
 /// Where a URL stands in the body.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -92,6 +96,9 @@ pub struct Link {}
 pub struct NextUrl {
     /// Where.
     pub at: Path,
+    /// Whether it leads on from the last record, whatever changed meanwhile. Many URLs only count pages.
+    #[serde(default)]
+    pub stable: bool,
 }
 
 /// From the last record's date on.
@@ -241,10 +248,14 @@ impl Progress {
 }
 
 impl Paging {
-    /// Whether it counts: then what changes while it reads may shift records past the reader.
+    /// Whether it counts, or may: then what changes while it reads may shift records past the reader.
     #[must_use]
     pub fn counts(&self) -> bool {
-        matches!(self, Self::Offset(_) | Self::Page(_))
+        match self {
+            Self::Offset(_) | Self::Page(_) => true,
+            Self::Link(Link { stable }) | Self::Url(NextUrl { stable, .. }) => !stable,
+            Self::Cursor(_) | Self::Since(_) => false,
+        }
     }
 
     /// What comes after a page. [`Progress`] is where it stands afterwards.
@@ -260,8 +271,8 @@ impl Paging {
             Self::Offset(counting) => full.then(|| Turn::Offset(counting.first + progress.records)),
             Self::Page(counting) => full.then(|| Turn::Page(counting.first + u64::from(progress.pages))),
             Self::Cursor(cursor) => cursor.next(page, progress)?,
-            Self::Link(Link {}) => link::next(page.headers).map(|url| followed(page.url, &url)).transpose()?,
-            Self::Url(NextUrl { at }) => match at.find(page.body) {
+            Self::Link(_) => link::next(page.headers).map(|url| followed(page.url, &url)).transpose()?,
+            Self::Url(NextUrl { at, .. }) => match at.find(page.body) {
                 None | Some(Value::Null | Value::Bool(false)) => None,
                 Some(Value::String(url)) if url.trim().is_empty() => None,
                 Some(Value::String(url)) => Some(followed(page.url, url)?),

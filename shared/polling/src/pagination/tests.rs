@@ -37,6 +37,11 @@ fn counting_ends_with_a_page_that_is_not_full() {
     let pages = paging(json!({"page": {"body": "page", "first": 1}}));
     assert_eq!(turns(&pages, &[2, 3, 0]), [Next::Turn(Turn::Page(2)), Next::Turn(Turn::Page(3)), Next::End]);
     assert!(offset.counts() && pages.counts() && !cursor().counts());
+    for (stable, counts) in [(true, false), (false, true)] {
+        assert_eq!(paging(json!({"link": {"stable": stable}})).counts(), counts);
+        assert_eq!(paging(json!({"url": {"at": "next", "stable": stable}})).counts(), counts);
+    }
+    assert!(paging(json!({"link": {}})).counts(), "a link may be a page's number");
     let (mut progress, nothing) = (progress(), json!({}));
     let unsized_page = Received { page_size: None, ..page(&nothing, 1) };
     assert_eq!(

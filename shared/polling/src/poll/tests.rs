@@ -131,6 +131,35 @@ fn a_large_change_is_told_in_steps_beyond_what_the_provider_shows_of_one_query()
 }
 
 #[test]
+fn what_pages_repeat_is_told_once() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {}}));
+    let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+    for n in 0..12_500 {
+        search.changes(n..n + 1, i64::from(n / 100));
+    }
+    let finished = poll(&polling, &query, &mut search, &mut place, 1000, usize::MAX);
+    let told: std::collections::BTreeSet<&str> = ids(&finished).into_iter().collect();
+    assert_eq!((told.len(), finished.changes.len(), finished.complete), (12_500, 12_500, true));
+    assert!(finished.summary.repeated > 0, "the query began again in the middle of a second");
+}
+
+#[test]
+fn the_position_stays_before_the_first_page_was_answered() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {"pageSize": 1}}));
+    let (none, place) = (BTreeMap::new(), Place::Position(Position::starting(second(0))));
+    let mut poll = Poll::begin(&polling, &query, &none, &place, second(40), 10);
+    for (at, date, after) in [(10, 50, json!({"next": {"after": "1"}})), (90, 100, json!(null))] {
+        let request = poll.request().unwrap();
+        let updated = second(at).iso_millis();
+        let body = json!({"results": [{"id": at, "updatedAt": updated, "createdAt": updated}], "paging": after});
+        poll.take(&request, &dated(second(date)), &body).unwrap();
+    }
+    let finished = poll.finish();
+    let Place::Position(position) = &finished.place else { panic!() };
+    assert_eq!((ids(&finished), position.at()), (vec!["10", "90"], second(50)));
+}
+
+#[test]
 fn a_change_in_a_second_that_is_not_over_is_told_by_the_next_poll() {
     let (polling, query) = query(HUBSPOT, &json!({"contacts": {}}));
     let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
@@ -277,6 +306,46 @@ proptest! {
         prop_assert!(last[1].complete && last[1].changes.is_empty());
         for (id, (_, at)) in &search.objects {
             prop_assert!(told.contains(&(id.to_string(), Some(second(*at)))), "{} at {}", id, at);
+        }
+    }
+
+    #[test]
+    fn any_answer_is_taken_or_refused_and_the_position_never_goes_back(
+        which in 0..4usize,
+        values in proptest::collection::vec(prop_oneof![
+            Just(json!(null)), Just(json!(true)), Just(json!([])), Just(json!({})), Just(json!("2026-09-21T14:13:25Z")),
+            any::<i64>().prop_map(|number| json!(number)), any::<f64>().prop_map(|number| json!(number)),
+            ".{0,6}".prop_map(|text| json!(text)),
+        ], 12),
+    ) {
+        let (section, resources) = [
+            (HUBSPOT, json!({"contacts": {}})), (QUICKBOOKS, json!({"invoices": {}})), (DROPBOX, json!({"files": {}})),
+            (HTTP, json!({"x": {"url": "/x", "datesConfiguration": {"updatedDateField": "u", "createdDateField": "c"}}})),
+        ][which].clone();
+        let (polling, query) = query(section, &resources);
+        let settings = BTreeMap::from([("realm.id".to_owned(), "1".to_owned()), ("base.url".to_owned(), "https://a.example".to_owned())]);
+        let v = |n: usize| values[n].clone();
+        let record = json!({"id": v(0), "Id": v(0), "path_lower": v(1), "updatedAt": v(2), "createdAt": v(3), "archived": v(4), "u": v(2), "c": v(3),
+            "MetaData": {"LastUpdatedTime": v(2), "CreateTime": v(3)}, "SyncToken": v(5), "status": v(4), "server_modified": v(2), "rev": v(5), ".tag": v(4)});
+        let bodies = [
+            json!({"results": [record, v(6)], "entries": [record, v(6)], "paging": {"next": {"after": v(7)}}, "cursor": v(7), "has_more": v(8),
+                "CDCResponse": [{"QueryResponse": [{"Invoice": [record, v(6)]}]}]}),
+            json!([record, v(6)]), v(9), json!({"results": v(10), "entries": v(10)}), json!({"x": [v(11)]}),
+        ];
+        let start = Position::starting(second(0));
+        for place in [Place::Position(start.clone()), Place::Cursor("A".into())] {
+            for body in &bodies {
+                let mut poll = Poll::begin(&polling, &query, &settings, &place, second(100), 10);
+                let Ok(request) = poll.request() else { continue };
+                let _ = poll.take(&request, &HeaderMap::new(), body);
+                let finished = poll.finish();
+                if let Place::Position(position) = &finished.place {
+                    prop_assert!(position.at() >= start.at() && position.at() <= second(100));
+                }
+                for change in &finished.changes {
+                    prop_assert!(!change.told.object_id.is_empty());
+                }
+            }
         }
     }
 }

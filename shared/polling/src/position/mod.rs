@@ -36,8 +36,13 @@ pub use state::{Decoded, Encoded, Place, State, StateError};
 
 use marks::Marks;
 
-/// Most marks of one resource. As text some 2.7 MB: within a transaction's 4 MB, and as buckets within its 100 writes.
+/// Most marks of one resource: some 2.7 MB as text, in 32 buckets. An import of more within the overlap is told, and some of
+/// it again.
 pub const MAX_MARKS: usize = 100_000;
+
+/// How many readings in a row that were counted, and told something new, leave the position at their first page. A busy
+/// resource's window would grow for ever; and a record that so many readings all missed is not one that shifted.
+const PATIENCE: u32 = 16;
 
 /// How far the polls of a resource have come.
 #[derive(Clone, PartialEq, Debug)]
@@ -47,6 +52,8 @@ pub struct Position {
     id: String,
     /// Nothing older is asked for: it is not remembered whether it was told.
     floor: Timestamp,
+    /// How many readings in a row were counted and told something new.
+    unsure: u32,
     told: Marks,
 }
 
@@ -67,7 +74,7 @@ pub enum Through {
     All,
     /// To its end by counting records (an offset, a page's number), in more than one page, ordered by date: whatever
     /// changed meanwhile may have shifted records past the reader. Only the first page is one piece; `first` is its last
-    /// date. Once a whole reading tells nothing new, it counts as [`Through::All`].
+    /// date. Once a whole reading shows nothing new, it counts as [`Through::All`]; so does the seventeenth in a row.
     Counted {
         /// The last date of the first page.
         first: Timestamp,
@@ -122,7 +129,7 @@ impl Position {
     /// The position before the first poll: nothing that is older than `at` is told.
     #[must_use]
     pub fn starting(at: Timestamp) -> Self {
-        Self { at, id: String::new(), floor: at, told: Marks::default() }
+        Self { at, id: String::new(), floor: at, unsure: 0, told: Marks::default() }
     }
 
     /// How far the polls have come.
@@ -171,10 +178,13 @@ impl Position {
     #[must_use]
     pub fn advance(&self, seen: &Seen, through: Through, start: Timestamp, overlap: Duration) -> Advance {
         let latest = seen.latest.as_ref().map_or(self.at, |(date, _)| *date);
-        let through = match through {
-            Through::Counted { first } if seen.news => Through::UpTo(first),
-            Through::Counted { .. } => Through::All,
-            other => other,
+        let (through, unsure) = match through {
+            // What was put off has changed too, and may have shifted others.
+            Through::Counted { first } if (seen.news || seen.held.is_some()) && self.unsure < PATIENCE => {
+                (Through::UpTo(first), self.unsure + 1)
+            }
+            Through::All | Through::Counted { .. } => (Through::All, 0),
+            other => (other, self.unsure),
         };
         let reached = match through {
             // What is shown as late as the overlap is still within the window of the next poll.
@@ -196,7 +206,7 @@ impl Position {
         }
         told.drop_before(floor);
         let forgotten = told.forget_beyond(MAX_MARKS);
-        Advance { position: Self { at, id, floor, told }, forgotten }
+        Advance { position: Self { at, id, floor, unsure, told }, forgotten }
     }
 
     /// Whether storing `next` in this one's place is worth a write: it tells of something new, or an hour has passed.

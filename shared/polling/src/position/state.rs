@@ -2,9 +2,10 @@
 //!
 //! *Promise:* what is encoded is decoded the same. A reader that meets a newer version says so and changes nothing.
 //!
-//! *Buckets* belong to one state by its generation: a number that the writer raises each time. One of another generation
-//! (a crash left it, or they were not written in one transaction) does not count, and [`Decoded::missing`] says how many
-//! lack: what they remembered may be told again, and nothing is lost.
+//! *Buckets* belong to one state by its generation: a number that the writer raises each time. They are written first, under
+//! keys with their generation, then the item, then the old ones are deleted: so neither their number nor their size has to
+//! fit into one transaction, and a crash leaves a whole state. A bucket of another generation does not count, and
+//! [`Decoded::missing`] says how many lack: what they remembered may be told again, and nothing is lost.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +20,8 @@ const SCHEMA: u32 = 1;
 const INLINE_MARKS: usize = 2_000;
 /// Marks to a bucket, as far as their hashes are even: some 110 KB.
 const BUCKET_MARKS: usize = 4_000;
-/// Most buckets: what a transaction writes, with room for the item and a claim.
-const MAX_BUCKETS: usize = 64;
+/// Most buckets, for a million marks; with more the buckets grow, up to an item's 400 KB at three million.
+const MAX_BUCKETS: usize = 256;
 
 /// Where the resources of an instance stand.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -90,6 +91,8 @@ enum StoredPlace {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         id: String,
         floor: Timestamp,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        unsure: u32,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         told: String,
     },
@@ -123,10 +126,11 @@ impl State {
             marks => marks.div_ceil(BUCKET_MARKS).next_power_of_two().min(MAX_BUCKETS),
         };
         let stored = |place: &Place| match place {
-            Place::Position(Position { at, id, floor, told }) => StoredPlace::Position {
+            Place::Position(Position { at, id, floor, unsure, told }) => StoredPlace::Position {
                 at: *at,
                 id: id.clone(),
                 floor: *floor,
+                unsure: *unsure,
                 told: if buckets == 0 { told.encode(0, 1) } else { String::new() },
             },
             Place::Cursor(cursor) => StoredPlace::Cursor(cursor.clone()),
@@ -159,10 +163,10 @@ impl State {
         let mut places = BTreeMap::new();
         for (name, place) in head.places {
             let place = match place {
-                StoredPlace::Position { at, id, floor, told } => {
+                StoredPlace::Position { at, id, floor, unsure, told } => {
                     let mut marks = Marks::default();
                     marks.decode(&told).ok_or_else(unreadable)?;
-                    Place::Position(Position { at, id, floor, told: marks })
+                    Place::Position(Position { at, id, floor, unsure, told: marks })
                 }
                 StoredPlace::Cursor(cursor) => Place::Cursor(cursor),
             };
@@ -184,6 +188,10 @@ impl State {
         let missing = head.buckets - found.len();
         Ok(Decoded { state: Self { places }, generation: head.generation, missing })
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn parse_head(text: &str) -> Result<Head, StateError> {

@@ -103,6 +103,29 @@ fn a_part_moves_nothing_and_is_remembered() {
     let counted = Through::Counted { first: at(450) };
     assert_eq!(polled(&position, &records, counted, 600).position.at(), at(450));
     assert_eq!(polled(&part, &records, counted, 600).position.at(), at(500), "nothing was new");
+    let mut seen = Seen::default();
+    records.iter().for_each(|record| seen.note(record, true));
+    seen.put_off(&Later { date: at(599), why: Wait::NotOver });
+    let shifted = part.advance(&seen, counted, at(600), OVERLAP).position;
+    assert_eq!(shifted.at(), at(450), "what was put off may have shifted others past the reader");
+}
+
+#[test]
+fn a_busy_resource_that_is_counted_does_not_stand_still_for_ever() {
+    let mut position = Position::starting(at(0));
+    let counted = |position: &Position, n: i64, version: &str| {
+        polled(position, &[told("a", Some(n), version)], Through::Counted { first: at(5) }, n + 10).position
+    };
+    for n in 0..16 {
+        position = counted(&position, 100 + n, &n.to_string());
+        assert_eq!(position.at(), at(5), "{n}");
+    }
+    position = counted(&position, 900, "x");
+    assert_eq!(position.at(), at(900));
+    position = counted(&position, 1000, "y");
+    assert_eq!(position.at(), at(900), "and the count begins again");
+    let state = State { places: [("a".to_owned(), Place::Position(position))].into() };
+    assert_eq!(State::decode(&state.encode(1).unwrap().head, []).unwrap().state, state);
 }
 
 #[test]

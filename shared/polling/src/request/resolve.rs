@@ -111,7 +111,7 @@ impl Query {
             overlap: Duration::from_secs(polling.overlap),
             ordered: false,
             ask: Ask::Own(url),
-            paging: configured.paging.clone().or(polling.paging.clone()).or(Some(Paging::Link(Link {}))),
+            paging: configured.paging.clone().or(polling.paging.clone()).or(Some(Paging::Link(Link { stable: false }))),
             start: None,
             most: None,
             records: configured.records.clone().or(polling.records.clone()),

@@ -82,6 +82,9 @@ fn hubspot_s_search_goes_on_by_its_cursor() {
     assert_eq!(requests[1].body.as_ref().unwrap()["after"], json!("2"));
     let (_, part) = asked(&polling, &query, &[], &answers[..1]);
     assert_eq!(part, Through::UpTo(at("2026-01-02T09:55:02Z")));
+    let (polling, large) = one(HUBSPOT, &json!({"contacts": {"pageSize": 500}}));
+    let body = plan(&polling, &large, &progress(), &[]).unwrap().body.unwrap();
+    assert_eq!(body["limit"], json!(200), "more than the provider allows is not asked for");
 }
 
 #[test]
