@@ -8,6 +8,7 @@
 //! | [`deliveries`] | `DELIVERY#instance#day#shard` / notification id; `DAYS#instance` / … | one record per notification |
 //! | [`bodies`] | `BODY#id#n` / `CHUNK` | what is too large for a message, and what is not yet told |
 //! | [`retries`] | `RETRY#minute#shard` / …; `TICK` / `MARK` | wake-ups further ahead than a message can be delayed |
+//! | [`wheel`] | `INTERVALS` / minutes; `WHEEL#minutes#slot#shard` / id; `TICK` / `WHEEL` | who is polled when: written with the instance, never when it is polled |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
 //!
@@ -26,6 +27,7 @@ pub mod payload;
 pub mod refused;
 pub mod retries;
 mod schema;
+pub mod wheel;
 
 pub use schema::RecordError;
 
