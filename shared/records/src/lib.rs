@@ -8,6 +8,8 @@
 //! | [`deliveries`] | `DELIVERY#instance#day#shard` / notification id; `DAYS#instance` / … | one record per notification |
 //! | [`bodies`] | `BODY#id#n` / `CHUNK` | what is too large for a message, and what is not yet told |
 //! | [`retries`] | `RETRY#minute#shard` / …; `TICK` / `MARK` | wake-ups further ahead than a message can be delayed |
+//! | [`wheel`] | `INTERVALS` / minutes; `WHEEL#minutes#slot#shard` / id; `TICK` / `WHEEL` | who is polled when: written with the instance, never when it is polled |
+//! | [`polls`] | `POLL#id` / `CLAIM`, `STATE`, `STATE#version#n` | where an instance's polls stand, and who may move them on |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
 //!
@@ -23,9 +25,11 @@ pub mod deliveries;
 pub mod instances;
 pub mod markers;
 pub mod payload;
+pub mod polls;
 pub mod refused;
 pub mod retries;
 mod schema;
+pub mod wheel;
 
 pub use schema::RecordError;
 

@@ -40,6 +40,9 @@ pub enum RecordError {
          (event.notification.instance.finder); at most as many are served"
     )]
     TooManyFinders(usize),
+    /// Where an instance's polls stand, which cannot be read or written.
+    #[error("the item {0}: {1}")]
+    State(String, polling::position::StateError),
     /// An item that is not what its key says.
     #[error("the item {0} is damaged: {1}")]
     Damaged(String, String),
