@@ -10,6 +10,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use aws_sdk_eventbridge::types::Target;
+use aws_sdk_sqs::types::QueueAttributeName;
 use deployment::Client;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
+use crate::cloud;
 use crate::emulator::{self, Emulator};
 use crate::wire::Wire;
 
@@ -232,6 +235,31 @@ impl Stack {
         let made: Value = serde_json::from_str(&made).expect("an account");
         let public_url = self.outputs["WebhookUrl"].trim_end_matches("/elements/api-v2/events/");
         Client::new(&self.url, made["authorization"].as_str().unwrap_or_default()).known_as(public_url)
+    }
+
+    /// A queue that a rule on the event bus fills with one instance's changes. One for each deployment.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn flow_queue(&self, instance: u32) -> String {
+        let sqs = cloud::sqs_at(self.aws());
+        let made = sqs.create_queue().queue_name("flows").send().await.expect("a queue");
+        let queue = made.queue_url.expect("its URL");
+        let asked = sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueAttributeName::QueueArn);
+        let attributes = asked.send().await.expect("its attributes").attributes.expect("its attributes");
+        let (bus, name) = (cloud::eventbridge_at(self.aws()), &self.outputs["BusName"]);
+        let pattern = json!({ "source": ["pollhook"], "detail": { "instanceId": [instance] } }).to_string();
+        bus.put_rule().name("flows").event_bus_name(name).event_pattern(pattern).send().await.expect("a rule");
+        let target = Target::builder().id("queue").arn(&attributes[&QueueAttributeName::QueueArn]).build();
+        let target = target.expect("a target");
+        bus.put_targets()
+            .rule("flows")
+            .event_bus_name(name)
+            .targets(target)
+            .send()
+            .await
+            .expect("a rule with a target");
+        queue
     }
 
     /// Deploys the functions of a folder over those that are there.

@@ -5,7 +5,6 @@
 use std::time::{Duration, Instant};
 
 use aws::{AwsPlatform, Places};
-use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::QueueAttributeName;
 use deployment::{Client, Deployment, Sink, contact, until};
 use platform::{Platform as _, Queue as _};
@@ -104,12 +103,6 @@ async fn each_event_of_an_instance_with_flows_is_an_entry_that_a_rule_can_match(
     let account = account().await;
     let stack = account.stack;
     let sqs = cloud::sqs_at(stack.aws());
-    let queue = sqs.create_queue().queue_name("flows").send().await.unwrap().queue_url.unwrap();
-    let arn = sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueAttributeName::QueueArn);
-    let arn = arn.send().await.unwrap().attributes.unwrap().remove(&QueueAttributeName::QueueArn).unwrap();
-    let bus = cloud::eventbridge_at(stack.aws());
-    let name = &stack.outputs["BusName"];
-
     let portal = deployment::scenarios::fresh().to_string();
     // Nobody listens there: flows do not wait for the callback.
     let settings = [
@@ -118,10 +111,7 @@ async fn each_event_of_an_instance_with_flows_is_an_entry_that_a_rule_can_match(
         ("event.flow.enabled", "true"),
     ];
     let instance = account.client.provision("Acme", "hubspot", &settings).await;
-    let pattern = json!({ "source": ["pollhook"], "detail": { "instanceId": [instance.number()] } }).to_string();
-    bus.put_rule().name("flows").event_bus_name(name).event_pattern(pattern).send().await.unwrap();
-    let target = Target::builder().id("queue").arn(arn).build().unwrap();
-    bus.put_targets().rule("flows").event_bus_name(name).targets(target).send().await.unwrap();
+    let queue = stack.flow_queue(instance.number()).await;
 
     let webhook = contact(portal.parse().unwrap(), [11, 12, 13]);
     assert_eq!(account.client.hubspot_sends(&webhook).await, Some(200));

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_sdk_eventbridge::types::Target;
-use aws_sdk_sqs::types::QueueAttributeName;
 use deployment::{Client, Sink, contact};
 use pollhook_cloud_tests::cloud;
-use pollhook_cloud_tests::stack::{self, Stack};
+use pollhook_cloud_tests::stack;
 use pollhook_cloud_tests::trouble::{Act, Trouble};
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Of a hundred calls, so many have trouble: an attempt that is repeated twice fails once in nine times.
 const PERCENT: u64 = 48;
@@ -26,20 +24,6 @@ const CHANGES: u64 = 3;
 const TRIES: u32 = 60;
 /// For what was accepted to be told once the day is better: several waits for a message to come again, and retries.
 const RECOVERY: Duration = Duration::from_secs(240);
-
-/// A queue that a rule fills with one instance's changes.
-async fn flows(stack: &Stack, instance: u32) -> String {
-    let sqs = cloud::sqs_at(stack.aws());
-    let queue = sqs.create_queue().queue_name("flows").send().await.unwrap().queue_url.unwrap();
-    let arn = sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueAttributeName::QueueArn);
-    let arn = arn.send().await.unwrap().attributes.unwrap().remove(&QueueAttributeName::QueueArn).unwrap();
-    let (bus, name) = (cloud::eventbridge_at(stack.aws()), &stack.outputs["BusName"]);
-    let pattern = json!({ "source": ["pollhook"], "detail": { "instanceId": [instance] } }).to_string();
-    bus.put_rule().name("flows").event_bus_name(name).event_pattern(pattern).send().await.unwrap();
-    let target = Target::builder().id("queue").arn(arn).build().unwrap();
-    bus.put_targets().rule("flows").event_bus_name(name).targets(target).send().await.unwrap();
-    queue
-}
 
 /// Every provider sends again until it is answered 2xx; returns the objects that were told of.
 async fn send(client: Client, portal: u32, sender: u64, refused: Arc<AtomicU64>) -> Vec<String> {
@@ -76,7 +60,7 @@ async fn nothing_accepted_is_lost_while_aws_throttles_fails_and_loses_answers() 
     ];
     let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let instance = client.provision("Acme", "hubspot", &settings).await;
-    let queue = flows(stack, instance.number()).await;
+    let queue = stack.flow_queue(instance.number()).await;
 
     let trouble = Arc::new(Trouble::new(portal.into(), PERCENT));
     stack.wire.set_trouble(Some(Arc::clone(&trouble)));
