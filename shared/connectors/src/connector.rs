@@ -11,12 +11,13 @@ use jaq_json::{Map, Val};
 use serde_saphyr::Spanned;
 
 use crate::definition::{Definition, Format, HandshakeRule, Reply, Rule, RuleText, Scope, TokenPlace, Webhook};
+use crate::example::{Example, Examples};
 use crate::handshake::{self, Handshake};
 use crate::program::Program;
 use crate::reading::{self, Bodies};
 use crate::row::{self, Occurrences, SkipReason, Skipped};
 use crate::signature::{self, Outgoing, SignError, Verified, VerifyError};
-use crate::{Change, DefinitionError, Example, Malformed, Request};
+use crate::{Change, DefinitionError, Malformed, Request};
 
 const DELIVERY: &str = "$delivery";
 const CONFIG: &str = "$config";
@@ -47,7 +48,7 @@ pub struct Connector {
     /// The mapping's tables, in the order of its variables.
     tables: Vec<Val>,
     reply: Option<Reply>,
-    pub(crate) examples: Vec<Example>,
+    pub(crate) examples: Examples,
 }
 
 /// How a body names the customer's account.
@@ -162,7 +163,20 @@ impl Connector {
     /// # Errors
     /// What is wrong with it, and at which line.
     pub fn from_yaml(yaml: &str) -> Result<Self, DefinitionError> {
-        let Definition { key, name, hub, description, webhook, examples } = Definition::read(yaml)?;
+        let mut definition = Definition::read(yaml)?;
+        let examples = std::mem::take(&mut definition.examples).into_iter();
+        let examples = examples.map(|example| Example { line: example.referenced.line(), ..example.value }).collect();
+        Self::compile(definition, yaml, Examples::read(examples))
+    }
+
+    /// Compiles what the build has made of a definition and its examples.
+    pub(crate) fn built_in(definition: &str, examples: &'static str) -> Result<Self, DefinitionError> {
+        Self::compile(Definition::built_in(definition)?, "", Examples::recorded(examples))
+    }
+
+    /// `yaml` is what the definition was read from, for the lines of its programs.
+    fn compile(definition: Definition, yaml: &str, examples: Examples) -> Result<Self, DefinitionError> {
+        let Definition { key, name, hub, description, webhook, .. } = definition;
         let Webhook { account, account_characters, account_must_match, handshakes, signatures, .. } = webhook;
         let variables: Vec<String> = webhook.tables.keys().map(|table| format!("${table}")).collect();
         let mut variables: Vec<&str> = variables.iter().map(String::as_str).collect();
@@ -218,10 +232,7 @@ impl Connector {
             uses,
             tables: webhook.tables.values().map(table).collect(),
             reply: webhook.reply,
-            examples: examples
-                .into_iter()
-                .map(|example| Example { line: example.referenced.line(), ..example.value })
-                .collect(),
+            examples,
         })
     }
 
@@ -351,7 +362,7 @@ impl Connector {
     /// Recorded requests and what they mean.
     #[must_use]
     pub fn examples(&self) -> &[Example] {
-        &self.examples
+        self.examples.get()
     }
 
     /// Why `secret` can never verify anything.
