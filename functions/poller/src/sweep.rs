@@ -9,14 +9,10 @@
 use std::time::Duration;
 
 use events::Message;
-use futures_util::stream::{self, StreamExt as _};
 use metrics::counter;
 use platform::{Key, Outgoing, Platform, Queue as _, Table as _, Write, limits};
 use records::RecordError;
 use records::retries::{self, OVERLAP_MINUTES, Wake};
-
-/// Minutes looked at at the same time while catching up.
-const MINUTES_AT_ONCE: usize = 16;
 
 /// Sends every wake-up that is due. Returns how many.
 ///
@@ -26,10 +22,10 @@ pub async fn sweep<P: Platform>(platform: &P) -> Result<usize, RecordError> {
     let now = platform.now().minute();
     let low_water = retries::low_water(platform).await?;
     let from = low_water.unwrap_or(now).min(now) - OVERLAP_MINUTES;
-    let mut minutes =
-        stream::iter(from..=now).map(|minute| sweep_minute(platform, minute)).buffer_unordered(MINUTES_AT_ONCE);
     let (mut sent, mut outcome) = (0, Ok(()));
-    while let Some((some, swept)) = minutes.next().await {
+    // One after the other: their shards are read at the same time, and each read more at once is a connection more to open.
+    for minute in from..=now {
+        let (some, swept) = sweep_minute(platform, minute).await;
         sent += some;
         outcome = outcome.and(swept);
     }

@@ -29,6 +29,8 @@ struct Entries {
     heard: BTreeSet<usize>,
     /// Whom they reached.
     reached: Reached,
+    /// Whether what is known of the instances is as of now.
+    sure: bool,
 }
 
 impl Entries {
@@ -140,6 +142,7 @@ impl<P: Platform> Receiver<P> {
                 telling: (0..parsed.len()).collect(),
                 heard: heard_signals(connector, parsed, &signalled),
                 reached,
+                sure,
             };
             if !(sure || others.is_empty() && entries.unheard(connector, parsed) == 0) {
                 return Ok(None);
@@ -154,8 +157,8 @@ impl<P: Platform> Receiver<P> {
             self.count_unheard(connector, parsed, &entries);
             return Ok(Some(Answer::Taken));
         }
-        let mut entries = Entries { found, telling: BTreeSet::new(), heard: BTreeSet::new(), reached };
-        let Some(batches) = self.batches(connector, request, parsed, body, &candidates, sure, &mut entries)? else {
+        let mut entries = Entries { found, telling: BTreeSet::new(), heard: BTreeSet::new(), reached, sure };
+        let Some(batches) = self.batches(connector, request, parsed, body, &candidates, &mut entries)? else {
             return Ok(None);
         };
         if !sure && entries.unheard(connector, parsed) > 0 {
@@ -169,8 +172,8 @@ impl<P: Platform> Receiver<P> {
     }
 
     /// What each instance is to be told: normalised once, unless the mapping reads the instance's configuration. Notes in
-    /// `told` which entries tell of changes, and which of them concern somebody. `None`: not `sure`, and somebody would be
-    /// told less than all.
+    /// `told` which entries tell of changes, and which of them concern somebody. `None`: not sure, and somebody would be told
+    /// less than all.
     fn batches(
         &self,
         connector: &Followed<'_>,
@@ -178,7 +181,6 @@ impl<P: Platform> Receiver<P> {
         parsed: &Parsed,
         body: &Bytes,
         candidates: &[Candidate],
-        sure: bool,
         told: &mut Entries,
     ) -> Result<Option<Vec<(Batch, String)>>, Answer> {
         let accepted_at = self.platform.now();
@@ -195,7 +197,7 @@ impl<P: Platform> Receiver<P> {
                 Some(shared) if !connector.reads_configuration() => &*shared,
                 shared => shared.insert(connector.normalise(request, parsed, &view.mapping)),
             };
-            if !sure && (normalised.too_many || !normalised.skipped.is_empty()) {
+            if !told.sure && (normalised.too_many || !normalised.skipped.is_empty()) {
                 return Ok(None);
             }
             if first || connector.reads_configuration() {
@@ -211,7 +213,7 @@ impl<P: Platform> Receiver<P> {
             told.heard.extend(concerning.iter().map(|change| change.entry));
             let events = self.events(view, &concerning);
             let told_all = events.len() == concerning.len() && concerning.is_empty() == normalised.changes.is_empty();
-            if !(sure || told_all) {
+            if !(told.sure || told_all) {
                 return Ok(None);
             }
             if events.is_empty() {
@@ -424,7 +426,8 @@ mod tests {
             named in prop::collection::vec(prop::option::weighted(0.9, "[ab]"), 0..3),
             accounts in prop::collection::vec(prop::option::of("[ab]"), 8),
         ) {
-            let entries = Entries { found, telling, heard, reached: Reached { entries: reached, accounts: named } };
+            let reached = Reached { entries: reached, accounts: named };
+            let entries = Entries { found, telling, heard, reached, sure: true };
             let named = &entries.reached.accounts;
             let of_named = |n: usize| named.contains(&None) || accounts[n].is_some() && named.contains(&accounts[n]);
             let expected = (0..8_usize)

@@ -17,7 +17,7 @@ use crate::failure::{Failure, Stage, classify};
 use crate::limits::{InvalidLimits, Limits};
 use crate::policy::{Policy, Route};
 use crate::resolve::{Lookup, Resolver, SystemLookup};
-use crate::{CallbackRequest, Post, roots};
+use crate::{CallbackRequest, Post, crypto, roots};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Pollhook/", env!("CARGO_PKG_VERSION")));
 
@@ -94,6 +94,7 @@ impl Client {
 }
 
 fn build(limits: &Limits, resolver: Resolver) -> Result<reqwest::Client, Failure> {
+    crypto::provide();
     reqwest::Client::builder()
         .tls_certs_only(roots::all()?.iter().cloned())
         .dns_resolver(resolver)

@@ -34,6 +34,7 @@ pub mod callback;
 mod certificate;
 mod client;
 mod confidential;
+pub mod crypto;
 mod failure;
 mod limits;
 mod policy;

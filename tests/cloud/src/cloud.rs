@@ -50,6 +50,7 @@ macro_rules! client {
             .endpoint_url(format!("http://{}", $address))
             .region(Region::new(REGION))
             .credentials_provider(Credentials::new(KEY, KEY, None, None, "tests"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
         $sdk::Client::from_conf(config)
     }};

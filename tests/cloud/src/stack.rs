@@ -195,6 +195,7 @@ async fn deploy() -> Stack {
 /// text, and then hands over nothing.
 async fn scale(aws: std::net::SocketAddr) {
     let url = format!("http://{aws}/2015-03-31/event-source-mappings");
+    egress::crypto::provide();
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let signed = || format!("AWS4-HMAC-SHA256 Credential={}, SignedHeaders=host, Signature=0", scope("lambda"));
     let call = async |request: reqwest::RequestBuilder| {
@@ -289,6 +290,7 @@ impl Stack {
     }
 
     async fn logs_call(&self, operation: &str, body: &Value) -> Value {
+        egress::crypto::provide();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let request = http.post(format!("http://{}/", self.emulator.address));
         let request = request.header("x-amz-target", format!("Logs_20140328.{operation}"));

@@ -94,6 +94,7 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let calls = Arc::new(Mutex::default());
+        egress::crypto::provide();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let trouble = Arc::new(Mutex::default());
         let ends = Ends { upstream, http, calls: Arc::clone(&calls), trouble: Arc::clone(&trouble) };

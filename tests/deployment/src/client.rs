@@ -35,6 +35,7 @@ impl Client {
     /// With the value of the `Authorization` header.
     #[must_use]
     pub fn new(url: &str, authorization: &str) -> Self {
+        egress::crypto::provide();
         let http = reqwest::Client::builder().no_proxy().timeout(crate::DEADLINE).build().unwrap();
         Self { http, url: url.to_owned(), public_url: url.to_owned(), authorization: authorization.into() }
     }

@@ -69,6 +69,7 @@ struct Provisioned {
 impl Provider {
     /// A client of the server at `public_url`.
     pub(crate) fn new(public_url: &str, authorization: &SecretString) -> Result<Self, DemoError> {
+        egress::crypto::provide();
         let http = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build()?;
         Ok(Self { http, public_url: public_url.to_owned(), authorization: authorization.clone() })
     }

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use events::{SignatureKey, Timestamp};
 use serde_json::json;
 
-use super::common::{KEY, Server, binary, contact, customer, run};
+use super::common::{KEY, Server, binary, contact, customer, http, run};
 
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -12,7 +12,7 @@ fn now() -> Timestamp {
 }
 
 async fn post(url: &str, headers: HeaderMap, body: &str) -> (u16, String) {
-    let request = reqwest::Client::new().post(url).headers(headers).body(body.to_owned());
+    let request = http().post(url).headers(headers).body(body.to_owned());
     let response = request.send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
@@ -50,7 +50,7 @@ async fn listen_takes_what_is_signed_refuses_what_is_not_and_shows_both() {
     server.printed("✓ Elements ✗ Standard  401").await;
     let large = "x".repeat(8 * 1024 * 1024 + 1);
     assert_eq!(post(&server.url, HeaderMap::new(), &large).await.0, 413);
-    assert_eq!(reqwest::get(&server.url).await.unwrap().status().as_u16(), 405);
+    assert_eq!(http().get(&server.url).send().await.unwrap().status().as_u16(), 405);
     assert!(!server.stdout().contains('\u{1b}'), "no colours into a pipe, and none of a stranger's");
     assert!(!server.stdout().contains(KEY));
     server.signal("INT");

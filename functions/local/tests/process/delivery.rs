@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use events::{SignatureKey, Timestamp};
 use serde_json::{Value, json};
 
-use super::common::{KEY, SECRET, Server, Sink, contact, customer};
+use super::common::{KEY, SECRET, Server, Sink, contact, customer, http};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_becomes_a_signed_notification_as_the_contract_writes_it() {
@@ -122,7 +122,7 @@ async fn what_is_not_signed_or_signed_with_another_secret_is_refused_and_tells_n
     let instance = client.hubspot(1, &sink.url).await;
     let url = format!("{}/elements/api-v2/events/hubspot", server.url);
     let post = async |headers: &[(&str, &str)]| {
-        let mut request = reqwest::Client::new().post(&url).body(contact(1, [1]));
+        let mut request = http().post(&url).body(contact(1, [1]));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::common::{KEY, SECRET, Server, Sink, contact, customer, until};
+use super::common::{KEY, SECRET, Server, Sink, contact, customer, http, until};
 
 /// The page's figures by their series.
 async fn figures(server: &Server) -> BTreeMap<String, f64> {
-    let response = reqwest::get(format!("{}/metrics", server.url)).await.unwrap();
+    let response = http().get(format!("{}/metrics", server.url)).send().await.unwrap();
     assert_eq!(response.status().as_u16(), 200);
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let page = response.text().await.unwrap();
@@ -23,7 +23,7 @@ async fn figures(server: &Server) -> BTreeMap<String, f64> {
 
 async fn unsigned(server: &Server) -> u16 {
     let url = format!("{}/elements/api-v2/events/hubspot", server.url);
-    reqwest::Client::new().post(url).body(contact(1, [1])).send().await.unwrap().status().as_u16()
+    http().post(url).body(contact(1, [1])).send().await.unwrap().status().as_u16()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +36,10 @@ async fn metrics_count_what_was_taken_what_was_refused_and_what_waits() {
     let instance = client.hubspot(1, &sink.url).await;
     assert_eq!(client.hubspot_sends(&contact(1, [1, 2])).await, Some(200));
     assert_eq!(unsigned(&server).await, 401);
-    assert_eq!(reqwest::get(format!("{}/elements/api-v2/events/no-such", server.url)).await.unwrap().status(), 404);
+    assert_eq!(
+        http().get(format!("{}/elements/api-v2/events/no-such", server.url)).send().await.unwrap().status(),
+        404
+    );
     client.stands(instance, "DISPATCHED").await;
 
     // The attempt that failed is handed over again after some seconds, and waits until then.
@@ -61,7 +64,7 @@ async fn metrics_count_what_was_taken_what_was_refused_and_what_waits() {
     until("an empty queue", async || (figures(&server).await[delayed] == 0.0).then_some(())).await;
     assert_eq!(client.get("/elements/api-v2/instances/1").await.0, 404);
     assert_eq!(figures(&server).await[r#"pollhook_requests_total{class="4xx"}"#], 1.0);
-    let page = reqwest::get(format!("{}/metrics", server.url)).await.unwrap().text().await.unwrap();
+    let page = http().get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
     assert!(!page.contains(KEY) && !page.contains(SECRET) && !page.contains(&instance.to_string()), "{page}");
     assert!(!server.stderr().contains("taken") && !server.stderr().contains("refused"), "{}", server.stderr());
 }

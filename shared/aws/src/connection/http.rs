@@ -40,7 +40,7 @@ impl HttpClient for OneClient {
             SharedHttpConnector::new(if self.plain {
                 builder.build_http()
             } else {
-                builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build()
+                builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
             })
         };
         self.connector.get_or_init(make).clone()

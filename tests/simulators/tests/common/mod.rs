@@ -54,6 +54,7 @@ pub(crate) struct Caller {
 impl Caller {
     #[must_use]
     pub(crate) fn new(url: &str, token: &str) -> Self {
+        egress::crypto::provide();
         let redirects = reqwest::redirect::Policy::none();
         let client =
             reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().redirect(redirects).build().unwrap();
