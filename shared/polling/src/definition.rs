@@ -3,11 +3,12 @@
 //! ```yaml
 //! base_url: https://api.hubapi.com      # or https://{site}.example.com, or {instance_url}, which is a whole one
 //! defaults: { site: eu }                # what {…} is filled with where the instance's configuration has nothing
-//! authentication:                       # oauth2, api_key, basic or none
+//! authentication:                       # oauth2, api_key, basic, none, or a choice of them by configuration
 //!   oauth2: { authorize_url, token_url, scopes: […], client_auth: basic, rotating: true, parameters: {…} }
-//!   api_key: { header: x-api-key, prefix: "", setting: api.key }   # or query: the parameter
+//!   api_key: { header: x-api-key, prefix: "", setting: api.key }   # or query: the parameter; {…} may stand in both
 //!   basic: { username: user, password: api.secret }   # configuration keys; either may be left out
 //!   none: {}
+//!   choice: { setting: authentication.type, default: bearer, of: { bearer: { api_key: … }, none: { none: {} } } }
 //! budget: { requests: 5, seconds: 1 }   # of one account
 //! overlap: 600                          # seconds that are looked at again: how late the provider may show a change
 //! page_size: 100                        # records a page; what {page_size} is filled with
@@ -23,7 +24,7 @@
 //!     query: { archived: "false" }
 //!     headers: { … }
 //!     body: { limit: "{page_size}", … } # JSON; a text that is all placeholder of a number becomes a number
-//!     paging: { cursor: { from: paging.next.after, body: after, restart: 10000 } }
+//!     paging: { cursor: { from: paging.next.after, body: after, restart: 10000, from_last: true } }
 //!     most: 1000                        # an answer of so many records was cut off: it moves nothing
 //!     start: /2/files/list_folder/get_latest_cursor   # answers with the cursor of now, which is kept between polls
 //!     ordered: true                     # by the updated date, ascending
@@ -57,7 +58,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-pub use authentication::{ApiKey, Authentication, Basic, ClientAuth, None_, Oauth2};
+pub use authentication::{ApiKey, Authentication, Basic, Choice, ClientAuth, None_, Oauth2, Unchosen};
 
 use crate::dates::{DateFormat, Zone};
 use crate::pagination::Paging;
@@ -329,11 +330,10 @@ impl Resource {
         if self.most.is_some() && self.paging.is_some() {
             return Err("`most` is of an answer that does not go on, so without `paging`".into());
         }
-        let restarts = match &self.paging {
-            Some(Paging::Since(_)) => true,
-            Some(Paging::Cursor(cursor)) => cursor.restart.is_some(),
-            _ => false,
-        };
+        if matches!(&self.paging, Some(Paging::Page(page)) if page.from_last) {
+            return Err("`from_last` is of an offset or a cursor".into());
+        }
+        let restarts = self.paging.as_ref().is_some_and(Paging::restarts);
         if restarts && !(self.ordered && known_size) {
             return Err("what begins again from the last date is `ordered` and has a `page_size`".into());
         }

@@ -31,7 +31,7 @@ use crate::path::Path;
 use crate::placeholders::{Template, Unfilled, UrlTemplate, Values};
 use crate::position::Through;
 
-pub use credential::{ACCESS_TOKEN, Credential, Missing};
+pub use credential::{ACCESS_TOKEN, Credential, CredentialError};
 pub use parts::{BaseUrl, Body};
 
 use parts::{set_field, set_parameter};
@@ -309,18 +309,13 @@ impl Query {
     /// How far the query was read when reading ended: at its end, or before.
     #[must_use]
     pub fn through(&self, progress: &Progress, ended: bool) -> Through {
-        let counts = self.paging.as_ref().is_some_and(Paging::counts);
-        let (first, last) = progress.dates();
-        let beginning = Timestamp::from_millis(i64::MIN);
-        match (ended, last.filter(|_| self.ordered)) {
-            (true, _) if counts && progress.pages() > 1 => {
-                Through::Counted { first: first.filter(|_| self.ordered).unwrap_or(beginning) }
-            }
-            (true, _) => Through::All,
-            // Counted pages after the first may have left something out.
-            (false, Some(_)) if counts => first.map_or(Through::Part, Through::UpTo),
-            (false, Some(last)) => Through::UpTo(last),
-            (false, None) => Through::Part,
+        let last = progress.last().filter(|_| self.ordered);
+        match (ended, progress.counted()) {
+            (true, None) => Through::All,
+            (true, Some(first)) => Through::Counted { first: first.unwrap_or(Timestamp::from_millis(i64::MIN)) },
+            // What was counted may have left something out.
+            (false, Some(first)) => first.map_or(Through::Part, Through::UpTo),
+            (false, None) => last.map_or(Through::Part, Through::UpTo),
         }
     }
 }

@@ -41,6 +41,7 @@ impl Query {
             query.rules.id = configured.id.clone().unwrap_or(query.rules.id);
             query.rules.updated = configured.updated.clone().or(query.rules.updated);
             query.rules.created = configured.created.clone().or(query.rules.created);
+            query.rules.deleted = configured.deleted.clone().map(gone).or(query.rules.deleted);
         }
         Ok(query.finished(configured))
     }
@@ -101,7 +102,7 @@ impl Query {
                 updated: configured.updated.clone(),
                 created: configured.created.clone(),
                 version: None,
-                deleted: None,
+                deleted: configured.deleted.clone().map(gone),
                 tolerance: Duration::ZERO,
                 new_since_last: false,
                 filter_by_updated: configured.updated.is_some(),
@@ -136,6 +137,10 @@ impl Query {
         self.overlap = self.overlap.max(configured.poll_delay.unwrap_or_default()).max(grain);
         self
     }
+}
+
+fn gone(path: Path) -> Deleted {
+    Deleted { path, is: None }
 }
 
 fn is_identifier(name: &str) -> bool {

@@ -213,7 +213,7 @@ fn any_api_is_polled_from_the_instance_s_configuration_alone() {
     let credential = polling.credential(secret).unwrap().unwrap();
     assert_eq!(credential, Credential::Header("authorization".into(), "Bearer s3cret".into()));
     assert!(!format!("{credential:?}").contains("s3cret"));
-    assert_eq!(polling.credential(|_| None), Err(Missing("api.key".into())));
+    assert_eq!(polling.credential(|_| None), Err(CredentialError::Missing("api.key".into())));
 }
 
 #[test]
@@ -297,7 +297,65 @@ fn a_secret_goes_to_its_place_and_nowhere_else() {
     }
     let query = section("api_key: { query: api_key, setting: pass }").credential(secrets);
     assert_eq!(query, Ok(Some(Credential::Query("api_key".into(), "pw".into()))));
-    assert_eq!(section("basic: { username: absent }").credential(secrets), Err(Missing("absent".into())));
+    assert_eq!(
+        section("basic: { username: absent }").credential(secrets),
+        Err(CredentialError::Missing("absent".into()))
+    );
+}
+
+const CHOICE: &str = r#"
+base_url: "{base.url}"
+defaults: { api.key.header: X-Api-Key }
+authentication:
+  choice:
+    setting: authentication.type
+    default: bearer
+    of:
+      bearer: { api_key: { header: authorization, prefix: "Bearer ", setting: api.key } }
+      header: { api_key: { header: "{api.key.header}", setting: api.key } }
+      query: { api_key: { query: "{api.key.parameter}", setting: api.key } }
+      basic: { basic: { username: username, password: password } }
+      none: { none: {} }
+"#;
+
+#[test]
+fn an_instance_chooses_how_its_requests_say_whose_they_are() {
+    let polling = Polling::from_yaml(CHOICE).unwrap();
+    let credential = |pairs: &[(&str, &str)]| {
+        let settings = settings(pairs);
+        polling.credential(|key| settings.get(key).map(String::as_str))
+    };
+    let key = ("api.key", "s3cret");
+    let way = |way| ("authentication.type", way);
+    let header = |name: &str, value: &str| Ok(Some(Credential::Header(name.into(), value.into())));
+    for (pairs, expected) in [
+        (vec![key], header("authorization", "Bearer s3cret")),
+        (vec![key, way(" ")], header("authorization", "Bearer s3cret")),
+        (vec![key, way("Header")], header("x-api-key", "s3cret")),
+        (vec![key, way("header"), ("api.key.header", "X-Token")], header("x-token", "s3cret")),
+        (vec![key, way("query"), ("api.key.parameter", "k")], Ok(Some(Credential::Query("k".into(), "s3cret".into())))),
+        (vec![way("none")], Ok(None)),
+        (vec![key, way("query")], Err(CredentialError::Missing("api.key.parameter".into()))),
+        (vec![way("basic"), ("username", "u")], Err(CredentialError::Missing("password".into()))),
+        (vec![way("bearer")], Err(CredentialError::Missing("api.key".into()))),
+        (vec![key, way("header"), ("api.key.header", "Host")], Err(CredentialError::Header("host".into()))),
+        (vec![key, way("header"), ("api.key.header", "a b")], Err(CredentialError::Header("a b".into()))),
+    ] {
+        assert_eq!(credential(&pairs), expected, "{pairs:?}");
+    }
+    let error = credential(&[key, way("oauth")]).unwrap_err();
+    assert_eq!(error.to_string(), "authentication.type is not one of basic, bearer, header, none, query");
+}
+
+#[test]
+fn what_is_gone_is_told_where_the_configuration_says_so() {
+    let deleted = |section: &str, resource: Value| one(section, &json!({ "contacts": resource })).1.rules.deleted;
+    let at = |path: &str| Some(crate::classify::Deleted { path: Path::parse(path).unwrap(), is: None });
+    assert_eq!(deleted(HTTP, json!({"url": "/x"})), None);
+    assert_eq!(deleted(HTTP, json!({"url": "/x", "deletedField": "meta.gone"})), at("meta.gone"));
+    assert_eq!(deleted(HUBSPOT, json!({})), at("archived"));
+    assert_eq!(deleted(HUBSPOT, json!({"deletedField": "gone"})), at("gone"));
+    assert_eq!(deleted(HUBSPOT, json!({"url": "/hubs/crm/contacts", "deletedField": "gone"})), at("archived"));
 }
 
 proptest! {
