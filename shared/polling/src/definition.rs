@@ -25,10 +25,12 @@
 //!     headers: { … }
 //!     body: { limit: "{page_size}", … } # JSON; a text that is all placeholder of a number becomes a number
 //!     paging: { cursor: { from: paging.next.after, body: after, restart: 10000, from_last: true } }
-//!     most: 1000                        # an answer of so many records was cut off: it moves nothing
+//!     most: 1000                        # an answer of so many records was cut off: it moves nothing,
+//!     beyond: { path, query, paging, ordered, records, may_lack }   # unless the rest is asked for in this way
 //!     start: /2/files/list_folder/get_latest_cursor   # answers with the cursor of now, which is kept between polls
 //!     ordered: true                     # by the updated date, ascending
-//!     records: results
+//!     values: { entity: Invoice }       # what {entity} stands for, whatever the instance configures
+//!     records: results                  # {…} of `values` may stand in it
 //!     may_lack: true                    # no records at that place means that there are none
 //!     id: id
 //!     id_else: path_lower               # of records without that
@@ -36,9 +38,10 @@
 //!     created: { at: createdAt }
 //!     version: SyncToken                # the provider's own, where it has one
 //!     deleted: { at: archived, is: true }   # without `is`: anything but null, false and blank
-//!     new_since_last: true              # what was made since the last poll is CREATED though changed since
+//!     new_since_last: true              # what was made since the last poll, and was not told, is CREATED though changed since
 //!     selects: false                    # the query lists everything
 //!     object_type: accounts             # another than the name
+//!     types: { at: "['.tag']", of: { folder: folders } }   # another for some of the records
 //!     overlap: 60                       # another than the connector's; page_size too
 //! ```
 //!
@@ -64,7 +67,7 @@ use crate::dates::{DateFormat, Zone};
 use crate::pagination::Paging;
 use crate::path::Path;
 use crate::placeholders::{Template, UrlTemplate};
-use crate::request::{BaseUrl, Body};
+use crate::request::{BaseUrl, Body, RecordsAt};
 use crate::verdict::Sign;
 
 /// Why a section does not load.
@@ -171,13 +174,18 @@ pub struct Resource {
     pub paging: Option<Paging>,
     /// How many records an answer has at most that does not go on: one with so many was cut, and moves nothing.
     pub most: Option<usize>,
+    /// What is asked for the rest of a poll whose answer was cut.
+    pub beyond: Option<Beyond>,
     /// The path that answers with the cursor of now: then a poll goes on where the cursor of the last one left it.
     pub start: Option<String>,
     /// Whether records come in the order of their updated date.
     #[serde(default)]
     pub ordered: bool,
+    /// What `{…}` stands for.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
     /// Where the records are.
-    pub records: Option<Path>,
+    pub records: Option<RecordsAt>,
     /// Whether there are none where nothing is at that place.
     #[serde(default)]
     pub may_lack: bool,
@@ -201,10 +209,43 @@ pub struct Resource {
     pub selects: bool,
     /// The object type, where it is not the name.
     pub object_type: Option<String>,
+    /// The object types of records that say what they are.
+    pub types: Option<Types>,
     /// Seconds that are looked at again.
     pub overlap: Option<u64>,
     /// Records a page.
     pub page_size: Option<u32>,
+}
+
+/// What is asked for the rest of a poll whose answer was cut, by GET.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beyond {
+    /// The path, after the base URL.
+    pub path: UrlTemplate,
+    /// The query.
+    #[serde(default)]
+    pub query: BTreeMap<String, Template>,
+    /// How it goes on.
+    pub paging: Paging,
+    /// Whether records come in the order of their updated date.
+    #[serde(default)]
+    pub ordered: bool,
+    /// Where the records are.
+    pub records: RecordsAt,
+    /// Whether there are none where nothing is at that place.
+    #[serde(default)]
+    pub may_lack: bool,
+}
+
+/// The object types of records that say what they are.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Types {
+    /// Where.
+    pub at: Path,
+    /// What is there, and its type. What is not here has the resource's.
+    pub of: BTreeMap<String, String>,
 }
 
 fn selects() -> bool {
@@ -285,6 +326,36 @@ fn check_headers(headers: &BTreeMap<String, Template>) -> Result<(), String> {
     }
 }
 
+/// What the types cannot say of how a query goes on; `names` are those in the request.
+fn check_paging(paging: Option<&Paging>, names: &[&str], ordered: bool, known_size: bool) -> Result<(), String> {
+    let places = |query: &Option<String>, body: &Option<String>, word: &str| {
+        let count = usize::from(query.is_some()) + usize::from(body.is_some()) + usize::from(names.contains(&word));
+        if count == 1 {
+            Ok(())
+        } else {
+            Err(format!("it has exactly one place: `query`, `body`, or {{{word}}} in the request"))
+        }
+    };
+    match paging {
+        Some(Paging::Offset(offset)) => places(&offset.query, &offset.body, "offset")?,
+        Some(Paging::Page(page)) if page.from_last => return Err("`from_last` is of an offset or a cursor".into()),
+        Some(Paging::Page(page)) => places(&page.query, &page.body, "page")?,
+        Some(Paging::Cursor(cursor)) => places(&cursor.query, &cursor.body, "cursor")?,
+        _ => {}
+    }
+    if paging.is_some_and(Paging::restarts) && !(ordered && known_size) {
+        return Err("what begins again from the last date is `ordered` and has a `page_size`".into());
+    }
+    Ok(())
+}
+
+impl Beyond {
+    /// The names in everything that is sent.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.path.names().chain(self.query.values().flat_map(Template::names))
+    }
+}
+
 impl Resource {
     fn check(&self, name: &str, known_size: bool) -> Result<(), String> {
         if name.is_empty() || name != ANY && name.contains(['{', '$']) {
@@ -310,19 +381,19 @@ impl Resource {
         if self.new_since_last && (self.created.is_none() || self.updated.is_none()) {
             return Err("`new_since_last` needs `created` and `updated`".into());
         }
-        let places = |query: &Option<String>, body: &Option<String>, word: &str| {
-            let count = usize::from(query.is_some()) + usize::from(body.is_some()) + usize::from(names.contains(&word));
-            if count == 1 {
-                Ok(())
-            } else {
-                Err(format!("it has exactly one place: `query`, `body`, or {{{word}}} in the request"))
+        check_paging(self.paging.as_ref(), &names, self.ordered, known_size)?;
+        if let Some(beyond) = &self.beyond {
+            let names: Vec<&str> = beyond.names().collect();
+            check_paging(Some(&beyond.paging), &names, beyond.ordered, known_size)?;
+            if names.contains(&"page_size") && !known_size {
+                return Err("{page_size} needs a `page_size`".into());
             }
-        };
-        match &self.paging {
-            Some(Paging::Offset(offset)) => places(&offset.query, &offset.body, "offset")?,
-            Some(Paging::Page(page)) => places(&page.query, &page.body, "page")?,
-            Some(Paging::Cursor(cursor)) => places(&cursor.query, &cursor.body, "cursor")?,
-            _ => {}
+            if self.most.is_none() {
+                return Err("`beyond` is for what was cut off, so it needs `most`".into());
+            }
+            if beyond.path.is_absolute() {
+                return Err("`path` comes after the base URL".into());
+            }
         }
         if self.start.is_some() && !matches!(self.paging, Some(Paging::Cursor(_))) {
             return Err("`start` is where a cursor begins, so it needs `paging` by cursor".into());
@@ -330,12 +401,8 @@ impl Resource {
         if self.most.is_some() && self.paging.is_some() {
             return Err("`most` is of an answer that does not go on, so without `paging`".into());
         }
-        if matches!(&self.paging, Some(Paging::Page(page)) if page.from_last) {
-            return Err("`from_last` is of an offset or a cursor".into());
-        }
-        let restarts = self.paging.as_ref().is_some_and(Paging::restarts);
-        if restarts && !(self.ordered && known_size) {
-            return Err("what begins again from the last date is `ordered` and has a `page_size`".into());
+        if self.start.is_some() && (self.new_since_last || self.ordered) {
+            return Err("a cursor that is kept says what is new: neither `ordered` nor `new_since_last` counts".into());
         }
         Ok(())
     }

@@ -195,6 +195,7 @@ pub struct Progress {
     since: Timestamp,
     turn: Turn,
     turns: BTreeSet<String>,
+    beyond: bool,
     /// The last date of the last page, where records come in the order of dates.
     last: Option<Timestamp>,
     /// The last date of the page after which records were counted first; the date is none where they come in no order.
@@ -211,7 +212,7 @@ impl Progress {
     #[must_use]
     pub fn new(since: Timestamp, budget: u32) -> Self {
         let (turn, turns) = (Turn::First, BTreeSet::new());
-        Self { budget, pages: 0, records: 0, empty: 0, since, turn, turns, last: None, counted: None }
+        Self { budget, pages: 0, records: 0, empty: 0, since, turn, turns, beyond: false, last: None, counted: None }
     }
 
     /// Before the first page of a query that goes on where a cursor left it.
@@ -247,10 +248,24 @@ impl Progress {
         self.last = last.or(self.last);
     }
 
-    /// Notes the only page of a query that does not go on; `cut`: there would be more.
-    pub(crate) fn only_page(&mut self, cut: bool) -> Next {
+    /// Notes the only page of a query that does not go on. `cut`: there would be more; `beyond`: which is asked for in
+    /// another way, from its beginning.
+    pub(crate) fn only_page(&mut self, cut: bool, beyond: bool) -> Next {
         self.pages += 1;
-        if cut { Next::Budget } else { Next::End }
+        if !cut {
+            return Next::End;
+        }
+        if !beyond || self.pages >= self.budget {
+            return Next::Budget;
+        }
+        (self.beyond, self.last) = (true, None);
+        Next::Turn(Turn::First)
+    }
+
+    /// Whether an answer was cut off, and the rest is asked for in another way.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.beyond
     }
 
     /// How many pages were read.

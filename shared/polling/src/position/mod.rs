@@ -153,7 +153,7 @@ impl Position {
     /// The times of a poll that begins at `start`; both are times of the provider's clock, where it shows one.
     #[must_use]
     pub fn moment(&self, overlap: Duration, start: Timestamp, clock: Timestamp) -> Moment {
-        Moment { since: self.since(overlap), last: self.at, start, clock }
+        Moment { since: self.since(overlap), start, clock }
     }
 
     /// Whether this very version was told.

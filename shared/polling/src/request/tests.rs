@@ -101,10 +101,9 @@ fn quickbooks_tells_deletions_and_a_full_answer_is_a_part() {
     assert_eq!(through, Through::All);
     assert_eq!(asked(&polling, &query, &realm, &[answer(1000)]).1, Through::Part);
     let nothing = json!({"CDCResponse": [{"QueryResponse": [{}]}]});
-    assert_eq!(query.records(&nothing), Ok(vec![]));
+    assert_eq!(query.way.records(&nothing), Ok(vec![]));
     let moment = crate::classify::Moment {
         since: since(),
-        last: since(),
         start: at("2026-01-02T10:00:00Z"),
         clock: at("2026-01-02T10:00:00Z"),
     };
@@ -239,14 +238,14 @@ fn an_own_url_s_records_are_found_where_they_can_be() {
     let (polling, query) = one(HTTP, &json!({"x": {"url": "/x"}}));
     assert!(!query.rules.selects);
     let (a, b) = (json!({"id": 1}), json!({"id": 2}));
-    assert_eq!(query.records(&json!([a, b])).unwrap().len(), 2);
-    assert_eq!(query.records(&json!({"total": 2, "items": [a, b]})).unwrap().len(), 2);
+    assert_eq!(query.way.records(&json!([a, b])).unwrap().len(), 2);
+    assert_eq!(query.way.records(&json!({"total": 2, "items": [a, b]})).unwrap().len(), 2);
     for other in [json!({"one": [a], "two": [b]}), json!({"id": 1}), json!("x"), json!(null)] {
-        assert_eq!(query.records(&other), Err(NoRecords("the body".into())), "{other}");
+        assert_eq!(query.way.records(&other), Err(NoRecords("the body".into())), "{other}");
     }
     let (_, placed) = one(HTTP, &json!({"x": {"url": "/x", "recordsField": "data.list"}}));
-    assert_eq!(placed.records(&json!({"data": {"list": {"id": 1}}})).unwrap().len(), 1);
-    assert_eq!(placed.records(&json!({"data": []})), Err(NoRecords("data.list".into())));
+    assert_eq!(placed.way.records(&json!({"data": {"list": {"id": 1}}})).unwrap().len(), 1);
+    assert_eq!(placed.way.records(&json!({"data": []})), Err(NoRecords("data.list".into())));
     let mut headers = HeaderMap::new();
     headers.insert(http::header::LINK, "</api/x?page=2>; rel=next".parse().unwrap());
     let mut progress = progress();
