@@ -227,13 +227,14 @@ fn paging_by_dates_asks_again_from_the_last() {
 proptest! {
     #[test]
     fn reading_ends_whatever_the_provider_answers(
-        which in 0..6usize,
+        which in 0..8usize,
         pages in proptest::collection::vec(("[a-c/?=:.@]{0,3}", 0..3usize, 0..3000i64), 1..80),
         budget in 1..30u32,
     ) {
         let paging = paging([
             json!({"offset": {"query": "o"}}), json!({"page": {"query": "p"}}), json!({"cursor": {"from": "next"}}),
             json!({"url": {"at": "next"}}), json!({"since": {}}), json!({"cursor": {"from": "next", "restart": 3}}),
+            json!({"offset": {"query": "o", "from_last": true}}), json!({"cursor": {"from": "next", "from_last": true, "restart": 3}}),
         ][which].clone());
         let mut progress = Progress::new(Timestamp::from_millis(1000), budget);
         let (mut url, mut turns) = (URL.to_owned(), Vec::new());

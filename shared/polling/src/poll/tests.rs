@@ -418,6 +418,46 @@ proptest! {
     }
 
     #[test]
+    fn whatever_changes_while_it_reads_the_last_version_of_each_is_told_and_none_twice(
+        steps in proptest::collection::vec((proptest::collection::vec(0..8u32, 0..7), 1..3000i64, 1..9usize), 1..10),
+        page in 1..4u32,
+        first in proptest::collection::vec(0..3i64, 8),
+    ) {
+        let section = HUBSPOT.replace("restart: 10000", "restart: 10000, from_last: true");
+        let (polling, query) = query(&section, &json!({"contacts": {"pageSize": page}}));
+        let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+        for (id, at) in (0..).zip(&first) {
+            search.changes(id..id + 1, *at);
+        }
+        let (none, mut now, mut told) = (BTreeMap::new(), 5, std::collections::BTreeSet::new());
+        let ends = std::iter::repeat_n((Vec::new(), 1, 1000), 3);
+        for (changes, after, limit) in steps.into_iter().chain(ends) {
+            now += after;
+            let (begun, mut changes) = (place.clone(), changes.into_iter());
+            let mut poll = Poll::begin(&polling, &query, &none, &begun, second(now), limit);
+            loop {
+                let request = poll.request().unwrap();
+                let body = search.answer(&request);
+                if let Some(id) = changes.next() {
+                    search.changes(id..id + 1, now);
+                }
+                if poll.take(&request, &dated(second(now)), &body).unwrap() == Step::Done {
+                    break;
+                }
+            }
+            let finished = poll.finish();
+            prop_assert!(finished.stopped.is_none());
+            for change in &finished.changes {
+                prop_assert!(told.insert((change.told.object_id.clone(), change.told.date)), "{:?}", change);
+            }
+            place = finished.place;
+        }
+        for (id, (_, at)) in &search.objects {
+            prop_assert!(told.contains(&(id.to_string(), Some(second(*at)))), "{} at {}", id, at);
+        }
+    }
+
+    #[test]
     fn any_answer_is_taken_or_refused_and_the_position_never_goes_back(
         which in 0..4usize,
         values in proptest::collection::vec(prop_oneof![

@@ -149,8 +149,13 @@ fn salesforce_is_asked_for_any_object_at_the_instance_s_own_host() {
     );
     assert_eq!(requests[1].url, "https://na1.salesforce.com/services/data/v65.0/query/01g-500");
     assert_eq!((through, query.rules.object_type.as_str()), (Through::All, "Contact"));
-    let (_, queries) = resolved(SALESFORCE, &json!({"Contact WHERE 1=1": {}}));
-    assert!(queries[0].as_ref().unwrap_err().to_string().contains("{objectName}"));
+    for name in ["Invoice__c", "2-3453932"] {
+        assert!(resolved(SALESFORCE, &json!({ name: {} })).1[0].is_ok(), "{name}");
+    }
+    for name in ["Contact WHERE 1=1", "-Contact", "Contact--", "Contact/x", "Contact,Account"] {
+        let (_, queries) = resolved(SALESFORCE, &json!({ name: {} }));
+        assert!(queries[0].as_ref().unwrap_err().to_string().contains("{objectName}"), "{name}");
+    }
     let (_, hub) = one(SALESFORCE, &json!({"accounts": {"url": "/hubs/crm/Account?where=x"}}));
     let request = plan(&polling, &hub, &progress(), &host).unwrap();
     assert!(request.url.contains("FROM%20Account"), "{}", request.url);
