@@ -90,6 +90,8 @@ fn a_callback_of_our_own_needs_a_known_connector_and_a_signature_key() {
         )
     };
     assert!(with_key(&own("nosuch")).unwrap_err().contains("hubspot"));
+    let error = with_key(&own("http")).unwrap_err();
+    assert!(error.contains("connector with webhooks: asana") && !error.contains("http,"), "{error}");
     let error = set(configuration::CALLBACK_URL, &own("hubspot")).unwrap_err();
     assert!(error.contains(configuration::SIGNATURE_KEY), "{error}");
     let settings = with_key(&own("hubspot")).unwrap();
