@@ -7,3 +7,4 @@
 
 mod driver;
 mod http;
+mod hubspot;
