@@ -8,3 +8,4 @@
 mod driver;
 mod http;
 mod hubspot;
+mod salesforce;
