@@ -8,4 +8,5 @@
 mod driver;
 mod http;
 mod hubspot;
+mod quickbooks;
 mod salesforce;
