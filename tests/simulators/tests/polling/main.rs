@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod driver;
+mod dropbox;
 mod http;
 mod hubspot;
 mod quickbooks;
