@@ -39,6 +39,8 @@ pub(crate) struct Poller<'s, P> {
     told: BTreeSet<EventId>,
     client: reqwest::Client,
     limit: usize,
+    /// How far our clock is before the provider's, in milliseconds.
+    before: i64,
 }
 
 /// The setting that holds a token, and how a user agrees once more.
@@ -71,8 +73,9 @@ impl<'s, P: Provider> Poller<'s, P> {
         let queries = read.resources.iter().map(|resource| Query::resolve(polling, resource).unwrap()).collect();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().build().unwrap();
         let (secrets, places, told) = (owned(secrets), BTreeMap::new(), BTreeSet::new());
-        let (renewal, limit) = (None, STEP);
-        let mut poller = Self { simulator, polling, queries, settings, secrets, renewal, places, told, client, limit };
+        let (renewal, limit, before) = (None, STEP, 0);
+        let mut poller =
+            Self { simulator, polling, queries, settings, secrets, renewal, places, told, client, limit, before };
         poller.begin_all().await;
         poller
     }
@@ -102,14 +105,26 @@ impl<'s, P: Provider> Poller<'s, P> {
         self
     }
 
+    /// The same with a clock so many milliseconds before the provider's.
+    pub(crate) async fn with_a_clock_before_by(mut self, millis: i64) -> Self {
+        self.before = millis;
+        self.begin_all().await;
+        self
+    }
+
+    /// What we take for now.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.simulator.clock().now().as_millis() + self.before)
+    }
+
     /// Begins a resource now; also after its cursor has died.
     pub(crate) async fn begin(&mut self, resource: usize) {
         let query = self.queries[resource].clone();
-        let now = self.simulator.clock().now();
+        let now = self.now();
         let progress = pagination::Progress::new(now, 1);
         let asking = Asking { progress: &progress, now, settings: &self.settings };
         let place = match query.plan_start(self.polling, &asking).unwrap() {
-            None => Place::Position(Position::starting(now)),
+            None => Place::Position(Position::beginning(now)),
             Some(request) => {
                 let (status, headers, body) = self.send(&request).await;
                 assert_eq!(self.judged(status, &headers, body.as_ref()), Verdict::Ok, "{body:?}");
@@ -150,7 +165,7 @@ impl<'s, P: Provider> Poller<'s, P> {
     pub(crate) async fn step(&mut self, resource: usize) -> Polled {
         let query = &self.queries[resource];
         let place = self.places[&query.name].clone();
-        let start = self.simulator.clock().now();
+        let start = self.now();
         let mut poll = Poll::begin(self.polling, query, &self.settings, &place, start, self.limit);
         let verdict = loop {
             let request = poll.request().unwrap();
@@ -177,7 +192,7 @@ impl<'s, P: Provider> Poller<'s, P> {
     }
 
     fn judged(&self, status: StatusCode, headers: &HeaderMap, body: Option<&Value>) -> Verdict {
-        verdict(&self.polling.signs, &Answer { status, headers, body }, self.simulator.clock().now())
+        verdict(&self.polling.signs, &Answer { status, headers, body }, self.now())
     }
 
     /// Sends to the simulator what would go to the provider.

@@ -144,7 +144,7 @@ async fn what_is_archived_is_told_as_deleted_and_what_is_restored_as_changed() {
     let hubspot = start();
     let old = create(&hubspot, "contacts", 205);
     hubspot.world(|account| account.archive("contacts", &old[200]));
-    hubspot.clock().advance(Duration::from_secs(1));
+    hubspot.clock().advance(Duration::from_secs(2));
     let mut poller = poller(&hubspot, "contacts,contacts/archived").await;
     assert_eq!(poller.poll().await, [], "what was archived before is not told");
     for id in &old[..120] {

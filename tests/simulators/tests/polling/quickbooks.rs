@@ -81,6 +81,15 @@ async fn several_changes_of_one_second_are_told_each() {
     assert_eq!(poller.poll().await, all("invoices", &made[2..], Deleted));
 }
 
+#[tokio::test]
+async fn the_second_in_which_polling_begins_is_told() {
+    let company = start();
+    let mut poller = poller(&company, "invoices").await;
+    company.clock().advance(Duration::from_millis(900));
+    let made = create(&company, "Invoice", 2);
+    assert_eq!(sorted(poller.poll().await), all("invoices", &made, Created), "though it is asked for what came after");
+}
+
 /// More than change data capture gives, of this entity.
 async fn more_than_is_given(entity: &str, object_type: &str) {
     let company = start();

@@ -119,6 +119,37 @@ async fn what_a_long_transaction_commits_late_is_told() {
 }
 
 #[tokio::test]
+async fn the_second_in_which_polling_begins_is_told() {
+    let org = start();
+    org.clock().advance(Duration::from_millis(400));
+    let mut poller = poller(&org, "Account").await;
+    org.clock().advance(Duration::from_millis(500));
+    let made = create(&org, "Account", 2);
+    pass(&org, 1);
+    assert_eq!(sorted(poller.poll().await), all("Account", &made, Created));
+}
+
+#[tokio::test]
+async fn the_provider_s_clock_counts_however_far_ours_is_from_it() {
+    for before in [-3_600_000, -40_000, 40_000, 3_600_000] {
+        let org = start();
+        let mut poller = poller(&org, "Account").await.with_a_clock_before_by(before).await;
+        pass(&org, 4_000);
+        assert_eq!(poller.poll().await, [], "{before}");
+        let mut told = Vec::new();
+        let mut made = Vec::new();
+        for _ in 0..5 {
+            pass(&org, 1_000);
+            made.extend(create(&org, "Account", 3));
+            told.extend(poller.poll().await);
+            pass(&org, 1);
+            told.extend(poller.poll().await);
+        }
+        assert_eq!(sorted(told), all("Account", &made, Created), "{before}");
+    }
+}
+
+#[tokio::test]
 async fn a_large_change_is_told_in_steps() {
     let org = start();
     let mut poller = poller(&org, "Account").await.in_steps_of(300);
