@@ -149,7 +149,7 @@ impl<'a> Followed<'a> {
                 // The usual is left out: a line is billed by size.
                 let instances = (told.instances != 1).then_some(told.instances);
                 let reason = reason.filter(|_| told.instances == 0);
-                let events = told.events;
+                let events = (told.events != 1).then_some(told.events);
                 info!(target: FOLLOW, connector, instance, instances, events, event, reason, request_id, "taken");
             }
             Answer::Handshake(_) => info!(target: FOLLOW, connector, request_id, "handshake"),

@@ -12,6 +12,8 @@
 //!      ─▶ one message per instance ─▶ queue ─▶ 200
 //! ```
 //!
+//! Most requests need no more of the table than reads that may lag by a moment: the module `glimpse`.
+//!
 //! A connector whose webhooks only signal that something changed makes a poll job for each instance instead.
 //!
 //! *One instance's trouble is its own.* A secret that is wrong, absent or damaged leaves out the instance that has it, and
@@ -37,6 +39,7 @@
 mod answer;
 mod enqueue;
 mod follow;
+mod glimpse;
 mod handshake;
 mod intake;
 mod refusals;
@@ -44,6 +47,7 @@ mod returned;
 mod route;
 mod routes;
 mod take;
+mod verify;
 
 use std::collections::HashMap;
 use std::sync::Arc;

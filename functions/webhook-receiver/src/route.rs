@@ -20,7 +20,7 @@ const NAMED_INSTANCES: usize = 100;
 
 /// Most provider accounts, or values for finders, that one request is looked up by: a stranger may name as many as fit the
 /// body, and each costs a read. (HubSpot sends at most a hundred changes.)
-const LOOKUPS: usize = 100;
+pub(crate) const LOOKUPS: usize = 100;
 
 /// How the instances were found. An instance that waives verification is reached by name alone: otherwise anyone could
 /// claim another's account.

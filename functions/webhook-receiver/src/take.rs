@@ -4,17 +4,15 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use connectors::{Change, Connector, Normalised, Parsed, Request, VerifyError};
+use connectors::{Change, Connector, Normalised, Parsed, Request};
 use events::{Batch, Event, EventId, Source};
 use http::{HeaderMap, Method};
-use platform::{Platform, VaultError};
-use records::RecordError;
-use records::instances::{self, WebhookView};
+use platform::Platform;
+use records::instances::WebhookView;
 use records::refused::Reason;
-use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::follow::{Followed, Told};
-use crate::route::{self, Candidate, Candidates, Found, Reached};
+use crate::route::{self, Candidate, Found, Reached};
 use crate::{Answer, Receiver};
 
 /// Most bytes that one request may become for one instance, all its notifications together.
@@ -31,6 +29,21 @@ struct Entries {
     heard: BTreeSet<usize>,
     /// Whom they reached.
     reached: Reached,
+}
+
+impl Entries {
+    fn unheard(&self, connector: &Connector, parsed: &Parsed) -> usize {
+        unheard(self, connector.entry_accounts(parsed))
+    }
+}
+
+/// The instances that a request is proven to be for.
+pub(crate) struct Proven {
+    pub(crate) found: Found,
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) reached: Reached,
+    /// Whether what is known of them is as of now. Else whoever would be left out is looked at again.
+    pub(crate) sure: bool,
 }
 
 /// A request to a connector's URL.
@@ -90,142 +103,74 @@ impl<P: Platform> Receiver<P> {
         if let Some(handshake) = connector.handshake(&request, Some(&parsed)) {
             return self.shake(connector, incoming, handshake).await;
         }
+        if let Some(glimpsed) = self.glimpse(connector, &request, &parsed, named.as_deref()).await?
+            && let Some(answer) = self.tell(connector, &request, &parsed, &incoming.body, glimpsed).await?
+        {
+            return Ok(answer);
+        }
         let mut candidates = self.candidates(connector, &parsed, named).await?;
         if candidates.views.is_empty() {
             return Ok(Answer::Taken);
         }
         let found = candidates.found;
         let reached = std::mem::take(&mut candidates.reached);
-        let verified = self.verified(connector, &request, &parsed, candidates).await?;
+        let candidates = self.verified(connector, &request, &parsed, candidates).await?;
         if found == Found::Anybody {
             return Ok(Answer::Taken);
         }
-        if connector.signals() {
-            let signalled: Vec<&WebhookView> =
-                verified.iter().map(|c| &c.view).filter(|view| self.is_signalled(connector, &parsed, view)).collect();
-            let entries = Entries {
-                found,
-                telling: (0..parsed.len()).collect(),
-                heard: heard_signals(connector, &parsed, &signalled),
-                reached,
-            };
-            let (first, instances) = (signalled.first().map(|view| view.instance), signalled.len());
-            self.enqueue_polls(signalled.into_iter()).await?;
-            connector.signalled(first, instances);
-            self.count_unheard(connector, &parsed, &entries);
-            return Ok(Answer::Taken);
-        }
-        let mut entries = Entries { found, telling: BTreeSet::new(), heard: BTreeSet::new(), reached };
-        let batches = self.batches(connector, &request, &parsed, &incoming.body, &verified, &mut entries)?;
-        let told = Told::of(&batches);
-        self.enqueue(batches).await?;
-        connector.accepted(told);
-        self.count_unheard(connector, &parsed, &entries);
-        Ok(Answer::Taken)
+        let proven = Proven { found, candidates, reached, sure: true };
+        Ok(self.tell(connector, &request, &parsed, &incoming.body, proven).await?.unwrap_or(Answer::Taken))
     }
 
-    /// The candidates that the request is proven to be for. Each has its own secret; one that does not match leaves out
-    /// its own instance, and none matching refuses the request.
-    async fn verified(
+    /// Tells them. `None`: they were not read surely, somebody would be left out, and nothing was done.
+    async fn tell(
         &self,
         connector: &Followed<'_>,
         request: &Request<'_>,
         parsed: &Parsed,
-        candidates: Candidates,
-    ) -> Result<Vec<Candidate>, Answer> {
-        let now = self.platform.now();
-        let mut verified = Vec::with_capacity(candidates.views.len());
-        // Instances of one app share its secret: the body is hashed once for each secret, not once for each instance.
-        let mut tried: Vec<(SecretString, Result<(), VerifyError>)> = Vec::new();
-        let mut refused = None;
-        let mut damaged = None;
-        for candidate in candidates.views {
-            let view = &candidate.view;
-            let waived = view.unverified && candidates.found == Found::ByName;
-            let outcome = if waived {
-                Ok(())
-            } else {
-                match self.secret(connector, view).await {
-                    // No redelivery mends it, so its neighbours do not wait for it.
-                    Err(error @ (RecordError::Vault(VaultError::Refused(_)) | RecordError::Damaged(..))) => {
-                        tracing::error!(instance = %view.instance, %error, "an instance's webhook secret cannot be opened");
-                        let detail = format!("instance {}: its secret cannot be opened", view.instance);
-                        self.refuse(connector, Reason::NoSecret, detail);
-                        damaged = Some(error);
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                    Ok(None) => Err(VerifyError::NoSecret),
-                    Ok(Some(secret)) => {
-                        let known = tried.iter().find(|(s, _)| s.expose_secret() == secret.expose_secret());
-                        match known {
-                            Some((_, outcome)) => outcome.clone(),
-                            None => {
-                                let secrets = [secret.expose_secret()];
-                                let outcome = connector.verify(request, Some(parsed), &secrets, now).map(|_| ());
-                                tried.push((secret, outcome.clone()));
-                                outcome
-                            }
-                        }
-                    }
-                }
+        body: &Bytes,
+        proven: Proven,
+    ) -> Result<Option<Answer>, Answer> {
+        let Proven { found, candidates, reached, sure } = proven;
+        if connector.signals() {
+            let (signalled, others): (Vec<&WebhookView>, Vec<&WebhookView>) =
+                candidates.iter().map(|c| &c.view).partition(|view| is_signalled(connector, parsed, view));
+            let entries = Entries {
+                found,
+                telling: (0..parsed.len()).collect(),
+                heard: heard_signals(connector, parsed, &signalled),
+                reached,
             };
-            match outcome.and_then(|()| own_account(connector, parsed, view)) {
-                Ok(()) => verified.push(candidate),
-                Err(error) => {
-                    // Of those who are asked only for their secrets one suffices, and the others are not at fault.
-                    if candidates.found != Found::Anybody {
-                        self.refuse(connector, reason(&error), format!("instance {}: {error}", view.instance));
-                    }
-                    // What is wrong with the request says more than that some instance has no secret.
-                    if refused.is_none() || error != VerifyError::NoSecret {
-                        refused = Some(error);
-                    }
-                }
+            if !(sure || others.is_empty() && entries.unheard(connector, parsed) == 0) {
+                return Ok(None);
             }
-        }
-        if verified.is_empty()
-            && let Some(error) = damaged
-        {
-            // It may well be the provider's, and the fault is ours.
-            return Err(error.into());
-        }
-        match refused {
-            Some(error) if verified.is_empty() => {
-                if candidates.found == Found::Anybody {
-                    self.refuse(connector, reason(&error), format!("a test of the signature: {error}"));
-                }
-                Err(Answer::Unverified(told(&error)))
+            for view in others {
+                let detail = format!("instance {}: the signal is of other accounts", view.instance);
+                self.refuse(connector, Reason::Filtered, detail);
             }
-            _ => Ok(verified),
+            let (first, instances) = (signalled.first().map(|view| view.instance), signalled.len());
+            self.enqueue_polls(signalled.into_iter()).await?;
+            connector.signalled(first, instances);
+            self.count_unheard(connector, parsed, &entries);
+            return Ok(Some(Answer::Taken));
         }
-    }
-
-    /// Whether what the request signals concerns the instance's account. One that is named by path or header may be of
-    /// another account than those that the request lists.
-    fn is_signalled(&self, connector: &Followed<'_>, parsed: &Parsed, view: &WebhookView) -> bool {
-        let Some(ours) = view.provider_account.as_deref().map(|account| connector.account_key(account)) else {
-            return true;
+        let mut entries = Entries { found, telling: BTreeSet::new(), heard: BTreeSet::new(), reached };
+        let Some(batches) = self.batches(connector, request, parsed, body, &candidates, sure, &mut entries)? else {
+            return Ok(None);
         };
-        let signalled = connector.accounts(parsed).contains(&ours);
-        if !signalled {
-            let detail = format!("instance {}: the signal is of other accounts", view.instance);
-            self.refuse(connector, Reason::Filtered, detail);
+        if !sure && entries.unheard(connector, parsed) > 0 {
+            return Ok(None);
         }
-        signalled
-    }
-
-    /// What the instance's webhooks are verified with: what is configured, or else what was handed over.
-    async fn secret(&self, connector: &Connector, view: &WebhookView) -> Result<Option<SecretString>, RecordError> {
-        match view.secret(connector.secret_keys()) {
-            Some(sealed) => self.open(sealed).await.map(Some),
-            None if connector.keeps_handshake() => instances::handshake(&*self.platform, view.instance).await,
-            None => Ok(None),
-        }
+        let told = Told::of(&batches);
+        self.enqueue(batches).await?;
+        connector.accepted(told);
+        self.count_unheard(connector, parsed, &entries);
+        Ok(Some(Answer::Taken))
     }
 
     /// What each instance is to be told: normalised once, unless the mapping reads the instance's configuration. Notes in
-    /// `told` which entries tell of changes, and which of them concern somebody.
+    /// `told` which entries tell of changes, and which of them concern somebody. `None`: not `sure`, and somebody would be
+    /// told less than all.
     fn batches(
         &self,
         connector: &Followed<'_>,
@@ -233,8 +178,9 @@ impl<P: Platform> Receiver<P> {
         parsed: &Parsed,
         body: &Bytes,
         candidates: &[Candidate],
+        sure: bool,
         told: &mut Entries,
-    ) -> Result<Vec<(Batch, String)>, Answer> {
+    ) -> Result<Option<Vec<(Batch, String)>>, Answer> {
         let accepted_at = self.platform.now();
         // A request may tell of several customers' accounts. None is shown another's part of it.
         let mixed = connector.accounts(parsed).len() > 1;
@@ -244,13 +190,17 @@ impl<P: Platform> Receiver<P> {
         let mut whole: Option<Bytes> = None;
         let mut batches = Vec::with_capacity(candidates.len());
         for Candidate { view, entries } in candidates {
-            let own;
-            let normalised = if connector.reads_configuration() {
-                own = self.normalise(connector, request, parsed, view);
-                &own
-            } else {
-                shared.get_or_insert_with(|| self.normalise(connector, request, parsed, view))
+            let first = shared.is_none();
+            let normalised = match &mut shared {
+                Some(shared) if !connector.reads_configuration() => &*shared,
+                shared => shared.insert(connector.normalise(request, parsed, &view.mapping)),
             };
+            if !sure && (normalised.too_many || !normalised.skipped.is_empty()) {
+                return Ok(None);
+            }
+            if first || connector.reads_configuration() {
+                self.note(connector, parsed, view, normalised);
+            }
             self.check_size(connector, normalised, body)?;
             told.telling.extend(normalised.changes.iter().map(|change| change.entry));
             let concerning: Vec<&Change> = normalised
@@ -260,6 +210,10 @@ impl<P: Platform> Receiver<P> {
                 .collect();
             told.heard.extend(concerning.iter().map(|change| change.entry));
             let events = self.events(view, &concerning);
+            let told_all = events.len() == concerning.len() && concerning.is_empty() == normalised.changes.is_empty();
+            if !(sure || told_all) {
+                return Ok(None);
+            }
             if events.is_empty() {
                 if !normalised.changes.is_empty() {
                     let (all, ours) = (normalised.changes.len(), concerning.len());
@@ -295,12 +249,12 @@ impl<P: Platform> Receiver<P> {
             };
             batches.push((batch, view.group.clone()));
         }
-        Ok(batches)
+        Ok(Some(batches))
     }
 
     /// Counts, once per request, that some of it concerns nobody. The provider sees its request taken, and would never tell.
     fn count_unheard(&self, connector: &Followed<'_>, parsed: &Parsed, entries: &Entries) {
-        let unheard = unheard(entries, connector.entry_accounts(parsed));
+        let unheard = entries.unheard(connector, parsed);
         if unheard > 0 {
             let why = why_unheard(entries.found);
             let detail = format!("{unheard} of {} entries concern no instance: {why}", parsed.len());
@@ -320,14 +274,8 @@ impl<P: Platform> Receiver<P> {
         Err(Answer::TooMany)
     }
 
-    fn normalise(
-        &self,
-        connector: &Followed<'_>,
-        request: &Request<'_>,
-        parsed: &Parsed,
-        view: &WebhookView,
-    ) -> Normalised {
-        let normalised = connector.normalise(request, parsed, &view.mapping);
+    /// Tells what became no change.
+    fn note(&self, connector: &Followed<'_>, parsed: &Parsed, view: &WebhookView, normalised: &Normalised) {
         for skipped in &normalised.skipped {
             // The change may matter to somebody: it is not passed over in silence.
             tracing::warn!(connector = connector.key(), instance = %view.instance, %skipped, "part of a webhook was skipped");
@@ -342,7 +290,6 @@ impl<P: Platform> Receiver<P> {
                 "a webhook tells of no change"
             );
         }
-        normalised
     }
 
     /// The changes that the instance wants, as its events.
@@ -395,6 +342,13 @@ fn concerns(
     }
 }
 
+/// Whether what the request signals concerns the instance's account. One that is named by path or header may be of another
+/// account than those that the request lists.
+fn is_signalled(connector: &Connector, parsed: &Parsed, view: &WebhookView) -> bool {
+    let ours = view.provider_account.as_deref().map(|account| connector.account_key(account));
+    ours.is_none_or(|ours| connector.accounts(parsed).contains(&ours))
+}
+
 /// The entries that concern an instance which is signalled.
 fn heard_signals(connector: &Connector, parsed: &Parsed, signalled: &[&WebhookView]) -> BTreeSet<usize> {
     let accounts: Option<BTreeSet<&str>> =
@@ -438,53 +392,11 @@ fn why_unheard(found: Found) -> &'static str {
     }
 }
 
-/// Where nothing is signed, a body that names accounts must name the instance's own and no other. One that names none is
-/// taken as JSON only: what is converted (Salesforce's XML) always names the account that it is of, while the JSON of
-/// triggers that a customer wrote never does.
-fn own_account(connector: &Connector, parsed: &Parsed, view: &WebhookView) -> Result<(), VerifyError> {
-    if !connector.account_must_match() {
-        return Ok(());
-    }
-    let ours = view.provider_account.as_deref().map(|account| connector.account_key(account));
-    let accounts = connector.accounts(parsed);
-    let named = !accounts.is_empty() || !parsed.converted();
-    if named && accounts.into_iter().all(|theirs| Some(theirs) == ours) {
-        Ok(())
-    } else {
-        Err(VerifyError::OtherAccount)
-    }
-}
-
 /// What an instance is shown of the body. Shared where that is all of it, as it came.
 fn shown(connector: &Connector, parsed: &Parsed, body: &Bytes, places: Option<&[usize]>) -> Bytes {
     match connector.shown(parsed, body, places) {
         Cow::Borrowed(all) if std::ptr::eq(all, &**body) => body.clone(),
         shown => Bytes::from(shown.into_owned()),
-    }
-}
-
-fn reason(error: &VerifyError) -> Reason {
-    match error {
-        VerifyError::Unsigned | VerifyError::NoSecret | VerifyError::UnusableSecret => Reason::NoSecret,
-        VerifyError::Missing(_) | VerifyError::MissingHeader(_) | VerifyError::Malformed(_) => Reason::SignatureMissing,
-        VerifyError::Stale(_) => Reason::Stale,
-        VerifyError::Mismatch => Reason::SignatureMismatch,
-        VerifyError::OtherAccount => Reason::UnknownAccount,
-    }
-}
-
-/// What the sender is told. Whether a secret is configured is not the sender's business; the operator reads it among the
-/// refusals.
-fn told(error: &VerifyError) -> String {
-    match error {
-        VerifyError::Missing(_)
-        | VerifyError::MissingHeader(_)
-        | VerifyError::Malformed(_)
-        | VerifyError::Stale(_)
-        | VerifyError::OtherAccount => error.to_string(),
-        VerifyError::Unsigned | VerifyError::NoSecret | VerifyError::UnusableSecret | VerifyError::Mismatch => {
-            "the request is not signed with a secret that is configured here".into()
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use crate::{Connector, Example};
+use crate::Connector;
 
 /// The connectors by their keys.
 #[derive(Debug, Default)]
@@ -15,8 +15,10 @@ pub struct Catalogue {
 #[derive(Debug)]
 struct BuiltIn {
     key: &'static str,
+    /// JSON.
     definition: &'static str,
-    examples: &'static [(&'static str, &'static str)],
+    /// JSON.
+    examples: &'static str,
     compiled: OnceLock<Connector>,
 }
 
@@ -49,7 +51,7 @@ impl Catalogue {
         self.built_in.iter().any(|built_in| built_in.key == key)
     }
 
-    /// The connector of `key`. The first call for a built-in key compiles it, in about a millisecond.
+    /// The connector of `key`. The first call for a built-in key compiles it.
     ///
     /// # Panics
     /// When a built-in definition does not load, which a test rules out. Better than `None`: that would tell the
@@ -60,7 +62,7 @@ impl Catalogue {
             return Some(added);
         }
         let built_in = self.built_in.iter().find(|built_in| built_in.key == key)?;
-        Some(built_in.compiled.get_or_init(|| match built_in.load() {
+        Some(built_in.compiled.get_or_init(|| match Connector::built_in(built_in.definition, built_in.examples) {
             Ok(connector) => connector,
             Err(error) => panic!("the built-in definition {key} does not load: {error}"),
         }))
@@ -77,19 +79,7 @@ impl Catalogue {
 }
 
 impl BuiltIn {
-    const fn new(
-        key: &'static str,
-        definition: &'static str,
-        examples: &'static [(&'static str, &'static str)],
-    ) -> Self {
+    const fn new(key: &'static str, definition: &'static str, examples: &'static str) -> Self {
         Self { key, definition, examples, compiled: OnceLock::new() }
-    }
-
-    fn load(&self) -> Result<Connector, String> {
-        let mut connector = Connector::from_yaml(self.definition).map_err(|error| error.to_string())?;
-        for (name, text) in self.examples {
-            connector.examples.push(Example::from_yaml(name, text).map_err(|error| format!("{name}: {error}"))?);
-        }
-        Ok(connector)
     }
 }

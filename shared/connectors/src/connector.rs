@@ -12,12 +12,13 @@ use polling::definition::Polling;
 use serde_saphyr::Spanned;
 
 use crate::definition::{Definition, Format, HandshakeRule, Reply, Rule, RuleText, Scope, TokenPlace, Webhook};
+use crate::example::{Example, Examples};
 use crate::handshake::{self, Handshake};
 use crate::program::Program;
 use crate::reading::{self, Bodies};
 use crate::row::{self, Occurrences, SkipReason, Skipped};
 use crate::signature::{self, Outgoing, SignError, Verified, VerifyError};
-use crate::{Change, DefinitionError, Example, Malformed, Request};
+use crate::{Change, DefinitionError, Malformed, Request};
 
 const DELIVERY: &str = "$delivery";
 const CONFIG: &str = "$config";
@@ -50,7 +51,7 @@ pub struct Connector {
     tables: Vec<Val>,
     reply: Option<Reply>,
     polling: Option<Polling>,
-    pub(crate) examples: Vec<Example>,
+    pub(crate) examples: Examples,
 }
 
 /// How a body names the customer's account.
@@ -165,7 +166,20 @@ impl Connector {
     /// # Errors
     /// What is wrong with it, and at which line.
     pub fn from_yaml(yaml: &str) -> Result<Self, DefinitionError> {
-        let Definition { key, name, hub, description, webhook, polling, examples } = Definition::read(yaml)?;
+        let mut definition = Definition::read(yaml)?;
+        let examples = std::mem::take(&mut definition.examples).into_iter();
+        let examples = examples.map(|example| Example { line: example.referenced.line(), ..example.value }).collect();
+        Self::compile(definition, yaml, Examples::read(examples))
+    }
+
+    /// Compiles what the build has made of a definition and its examples.
+    pub(crate) fn built_in(definition: &str, examples: &'static str) -> Result<Self, DefinitionError> {
+        Self::compile(Definition::built_in(definition)?, "", Examples::recorded(examples))
+    }
+
+    /// `yaml` is what the definition was read from, for the lines of its programs.
+    fn compile(definition: Definition, yaml: &str, examples: Examples) -> Result<Self, DefinitionError> {
+        let Definition { key, name, hub, description, webhook, polling, .. } = definition;
         let scope = webhook.as_ref().map(|webhook| webhook.scope);
         let webhook = webhook.unwrap_or_else(Webhook::none);
         let Webhook { account, account_characters, account_must_match, handshakes, signatures, .. } = webhook;
@@ -224,10 +238,7 @@ impl Connector {
             tables: webhook.tables.values().map(table).collect(),
             reply: webhook.reply,
             polling,
-            examples: examples
-                .into_iter()
-                .map(|example| Example { line: example.referenced.line(), ..example.value })
-                .collect(),
+            examples,
         })
     }
 
@@ -370,7 +381,7 @@ impl Connector {
     /// Recorded requests and what they mean.
     #[must_use]
     pub fn examples(&self) -> &[Example] {
-        &self.examples
+        self.examples.get()
     }
 
     /// Why `secret` can never verify anything.

@@ -378,6 +378,14 @@ impl Definition {
         Ok(definition)
     }
 
+    /// Reads what the build has made of a file: JSON, which knows no lines.
+    pub(crate) fn built_in(json: &str) -> Result<Self, DefinitionError> {
+        let definition: Self =
+            serde_json::from_str(json).map_err(|error| DefinitionError { line: 0, message: error.to_string() })?;
+        definition.check()?;
+        Ok(definition)
+    }
+
     /// What the types cannot say.
     fn check(&self) -> Result<(), DefinitionError> {
         let key = &self.key.value;

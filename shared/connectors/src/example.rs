@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use events::Timestamp;
 use http::{HeaderMap, HeaderName};
@@ -69,6 +70,41 @@ pub struct ExpectedChange {
     /// Whether a redelivery can be told from another change.
     #[serde(default = "yes")]
     pub identified: bool,
+}
+
+/// A connector's examples. Built-in ones are read when first asked for: what runs in a function has no use for them.
+#[derive(Debug)]
+pub(crate) struct Examples {
+    recorded: &'static str,
+    read: OnceLock<Vec<Example>>,
+}
+
+impl Examples {
+    pub(crate) fn read(examples: Vec<Example>) -> Self {
+        Self { recorded: "[]", read: OnceLock::from(examples) }
+    }
+
+    /// What the build has made of them: a list of a name, a line and the example each.
+    pub(crate) const fn recorded(json: &'static str) -> Self {
+        Self { recorded: json, read: OnceLock::new() }
+    }
+
+    /// # Panics
+    /// When a built-in one cannot be read, which a test rules out.
+    pub(crate) fn get(&self) -> &[Example] {
+        self.read.get_or_init(|| match serde_json::from_str::<Vec<(String, u64, Example)>>(self.recorded) {
+            Ok(examples) => {
+                examples.into_iter().map(|(name, line, example)| Example { name, line, ..example }).collect()
+            }
+            Err(error) => panic!("a built-in example cannot be read: {error}"),
+        })
+    }
+
+    fn push(&mut self, example: Example) {
+        let mut examples = self.get().to_vec();
+        examples.push(example);
+        *self = Self::read(examples);
+    }
 }
 
 fn yes() -> bool {
@@ -250,7 +286,7 @@ impl Connector {
             let of = if example.name.is_empty() { String::new() } else { format!("{}: ", example.name) };
             Some(DefinitionError { line: example.line, message: format!("example {of}{:?}: {error}", example.about) })
         };
-        self.examples.iter().filter_map(failed).collect()
+        self.examples().iter().filter_map(failed).collect()
     }
 
     /// Adds an example that stands in a file of its own.

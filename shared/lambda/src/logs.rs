@@ -1,8 +1,9 @@
 //! The log: one line of JSON for each event, on standard output, from where Lambda takes it to CloudWatch.
 //!
 //! *Promise:* a line is one JSON object whatever is logged, and it is written whole. `timestamp` and `level` are the names
-//! by which Lambda filters; `requestId` is the invocation's. *Not promised:* spans. They would repeat on every line what
-//! its fields say, and each byte is paid for.
+//! by which Lambda filters; `requestId` is the invocation's. Lines of level `INFO`, one for each webhook and each delivery,
+//! have none of the three: each byte is paid for, CloudWatch notes when a line came, and what they are about has ids of its
+//! own. *Not promised:* spans. They would repeat on every line what its fields say.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>: a line without a level or
 //! with an invalid timestamp counts as `INFO`.
@@ -15,7 +16,7 @@ use events::Timestamp;
 use platform::{Clock as _, SystemClock};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
@@ -69,12 +70,16 @@ impl<S: Subscriber> Layer<S> for Lines {
 
 fn line(event: &Event<'_>, now: Timestamp, request: &str) -> String {
     let mut line = Line(String::with_capacity(256));
-    let _ = write!(line.0, "{{\"timestamp\":\"{}\",\"level\":\"{}\"", now.iso_millis(), event.metadata().level());
-    if !request.is_empty() {
-        line.text("requestId", request);
+    let level = *event.metadata().level();
+    if level != Level::INFO {
+        line.text("timestamp", &now.iso_millis());
+        line.text("level", level.as_str());
+        if !request.is_empty() {
+            line.text("requestId", request);
+        }
     }
     event.record(&mut line);
-    line.0.push_str("}\n");
+    line.0.push_str(if line.0.is_empty() { "{}\n" } else { "}\n" });
     line.0
 }
 
@@ -87,7 +92,8 @@ impl Line {
     }
 
     fn json(&mut self, name: &str, value: impl Into<Value>) {
-        let _ = write!(self.0, ",{}:{}", Value::from(name), value.into());
+        let before = if self.0.is_empty() { '{' } else { ',' };
+        let _ = write!(self.0, "{before}{}:{}", Value::from(name), value.into());
     }
 }
 
@@ -172,6 +178,16 @@ mod tests {
             "ratio": 0.5, "nan": null,
         });
         assert_eq!(serde_json::from_str::<Value>(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn of_what_is_usual_only_what_it_says_is_written() {
+        let lines = logged(default_filter(), || {
+            tracing::info!(instance = 7, "told");
+            tracing::info!({}, "");
+            tracing::info!(instance = 8);
+        });
+        assert_eq!(lines, ["{\"message\":\"told\",\"instance\":7}\n", "{\"message\":\"\"}\n", "{\"instance\":8}\n"]);
     }
 
     #[test]

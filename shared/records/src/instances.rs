@@ -26,10 +26,11 @@ use handshake::handshake_key;
 pub use handshake::{Kept, handshake, keep_handshake};
 pub use routes::{
     FINDER_VALUE_BYTES, FinderRefused, INSTANCES_PER_ACCOUNT, PATHS, PATHS_PER_ACCOUNT, Sought, accountless,
-    check_finder, finder_paths, found, routed,
+    check_finder, finder_paths, found, glimpsed, routed,
 };
 pub use views::{
-    CallbackCredentials, CallbackView, MAPPING_PREFIX, SealedSecret, WebhookView, callback_view, webhook_views,
+    CallbackCredentials, CallbackView, MAPPING_PREFIX, SealedSecret, WebhookView, callback_view, glimpsed_view,
+    webhook_views,
 };
 use views::{TOKEN, TokenView, callback_key, open, token_key, views, webhook_key};
 
@@ -198,14 +199,13 @@ pub async fn create<P: Platform>(
     loop {
         instance.id = InstanceId::from_random(platform.random().bits() as u32);
         let grant = Grant { account: owner.id, kind: KeyKind::Element, instance: Some(instance.id), made_at: None };
-        let mut writes = views(platform, &instance, &provision.secrets, &token, webhooks).await?;
+        let (mut writes, view) = views(platform, &instance, &provision.secrets, &token, webhooks).await?;
         let main = put(platform, &instance, Condition::Absent);
         let Some(version) = written_version(&main) else { continue };
         writes.push(main);
         writes.push(routes::link(platform, owner_key(owner.id, instance.id)));
         writes.push(accounts::grant_write(platform, &token, &grant));
-        let keys = instance.routes.iter().map(|partition| routes::index_key(&instance, partition));
-        writes.extend(keys.map(|key| routes::link(platform, key)));
+        writes.extend(routes::links(platform, &instance, &[], &view));
         match routes::transact(platform, &instance, &[], &instance.routes, writes).await {
             Ok(()) => return Ok(Stored { instance, secrets: provision.secrets, token, version }),
             // The number is taken (also by a tombstone: numbers are never used again): draw another.
@@ -286,15 +286,14 @@ pub async fn update<P: Platform>(
 ) -> Result<Stored, RecordError> {
     instance.updated_at = platform.now();
     instance.routes = routes::partitions(&instance, webhooks);
-    let mut writes = views(platform, &instance, &secrets, &before.token, webhooks).await?;
+    let (mut writes, view) = views(platform, &instance, &secrets, &before.token, webhooks).await?;
     let main = put(platform, &instance, Condition::Version(before.version));
     let version = written_version(&main).unwrap_or(before.version);
     writes.push(main);
     let (old, new) = (before.instance.indexed(), &instance.routes);
     let key = |partition: &String| routes::index_key(&instance, partition);
     writes.extend(old.iter().filter(|partition| !new.contains(partition)).map(|gone| Write::delete(key(gone))));
-    let listed = &before.instance.routes;
-    writes.extend(new.iter().filter(|p| !listed.contains(p)).map(|added| routes::link(platform, key(added))));
+    writes.extend(routes::links(platform, &instance, &before.instance.routes, &view));
     if webhooks.forget_handshake {
         writes.push(Write::delete(handshake_key(instance.id)));
     }

@@ -416,7 +416,11 @@ proptest! {
                     stored.map(|stored| stored.instance.id.to_string()).collect::<BTreeSet<_>>()
                 };
                 let read = |ids: Vec<InstanceId>| ids.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-                assert_eq!(read(routed(&platform, word).await), ids(&[(VENDOR_ACCOUNT, word.into())]));
+                let routes = routed(&platform, word).await;
+                let views = instances::glimpsed(&platform, "github", word).await.unwrap();
+                let theirs = instances::webhook_views(&platform, &routes).await.unwrap();
+                assert_eq!(views.map_or(Vec::new(), |views| views.into_iter().map(Some).collect()), theirs);
+                assert_eq!(read(routes), ids(&[(VENDOR_ACCOUNT, word.into())]));
                 let mut used = false;
                 for value in ["a", "b"] {
                     let wanted = ids(&[(INSTANCE_FINDER, format!("k|{word}")), ("k", value.into())]);

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         let done = AtomicU64::new(0);
         let after = async || {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::info!(done, "after");
+            tracing::warn!(done, "after");
         };
         match role.as_str() {
             "http" => http::serve(router(), after).await,

@@ -19,6 +19,8 @@ const PAGE_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 struct Stored {
     items: BTreeMap<Key, Item>,
+    /// What eventual reads see, where that is not what is there.
+    behind: Option<BTreeMap<Key, Item>>,
     fail_reads: VecDeque<TableError>,
     fail_writes: VecDeque<TableError>,
     lose_answers: usize,
@@ -35,7 +37,20 @@ enum Decision {
 impl Stored {
     /// The unexpired item.
     fn item(&self, key: &Key, now: Timestamp) -> Option<&Item> {
-        self.items.get(key).filter(|item| !item.expired(now))
+        self.seen(key, Consistency::Strong, now)
+    }
+
+    /// The items that such a read sees.
+    fn shown(&self, consistency: Consistency) -> &BTreeMap<Key, Item> {
+        match (consistency, &self.behind) {
+            (Consistency::Eventual, Some(behind)) => behind,
+            _ => &self.items,
+        }
+    }
+
+    /// The unexpired item that such a read sees.
+    fn seen(&self, key: &Key, consistency: Consistency, now: Timestamp) -> Option<&Item> {
+        self.shown(consistency).get(key).filter(|item| !item.expired(now))
     }
 
     fn version(&self, key: &Key, now: Timestamp) -> Option<Version> {
@@ -94,7 +109,7 @@ impl Stored {
                 && (query.before.is_empty() || sort < query.before.as_str())
                 && after.is_none_or(|after| if query.descending { sort < after } else { sort > after })
         };
-        let mut found: Vec<&Item> = (self.items.range(Key::new(query.partition.as_str(), "")..))
+        let mut found: Vec<&Item> = (self.shown(query.consistency).range(Key::new(query.partition.as_str(), "")..))
             .take_while(|(key, _)| key.partition == query.partition)
             .filter(|(key, _)| in_range(&key.sort))
             .map(|(_, item)| item)
@@ -146,6 +161,17 @@ impl MemoryTable {
         let stored = lock(&self.stored);
         let items = stored.items.values().filter(|item| item.key.partition.starts_with(partition_prefix));
         items.filter(|item| !item.expired(now)).cloned().collect()
+    }
+
+    /// From now on eventual reads see what is there now, until they [`catch up`](Self::catch_up).
+    pub fn fall_behind(&self) {
+        let mut stored = lock(&self.stored);
+        stored.behind = Some(stored.items.clone());
+    }
+
+    /// Eventual reads see what is there again.
+    pub fn catch_up(&self) {
+        lock(&self.stored).behind = None;
     }
 
     /// The next read (get or query) gets this error. Called again, the one after it does.
@@ -205,14 +231,14 @@ fn describe(write: &Write) -> String {
 }
 
 impl Table for MemoryTable {
-    async fn get(&self, key: &Key, _: Consistency) -> Result<Option<Item>, TableError> {
+    async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Item>, TableError> {
         limits::check_key(key)?;
-        self.read(|stored, now| stored.item(key, now).cloned()).await
+        self.read(|stored, now| stored.seen(key, consistency, now).cloned()).await
     }
 
-    async fn get_many(&self, keys: &[Key], _: Consistency) -> Result<Vec<Option<Item>>, TableError> {
+    async fn get_many(&self, keys: &[Key], consistency: Consistency) -> Result<Vec<Option<Item>>, TableError> {
         keys.iter().try_for_each(limits::check_key)?;
-        self.read(|stored, now| keys.iter().map(|key| stored.item(key, now).cloned()).collect()).await
+        self.read(|stored, now| keys.iter().map(|key| stored.seen(key, consistency, now).cloned()).collect()).await
     }
 
     async fn write(&self, write: Write) -> Result<(), TableError> {

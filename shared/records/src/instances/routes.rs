@@ -2,7 +2,7 @@
 //!
 //! | partition | sort | written for |
 //! |---|---|---|
-//! | `ROUTE#connector#provider account` | `account#id` | every instance with a provider account |
+//! | `ROUTE#connector#provider account` | `account#id` | every instance with a provider account; holds the receiver's view |
 //! | `FINDER#connector#path#value` | `account#id` | every instance with a finder whose configuration has its value |
 //! | `ACCOUNTLESS#connector` | `account#id` | instances whose provider sends requests that name no account |
 //! | `FINDERS#connector` | `slot#account` | every path that a finder of the account uses |
@@ -20,12 +20,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use events::configuration::finder::{Finder, FinderError};
 use events::{AccountId, InstanceId, configuration};
 use platform::{Condition, Consistency, Key, Platform, Query, Table as _, TableError, Version, Write, limits};
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Webhooks};
+use super::{Instance, WebhookView, Webhooks};
 use crate::{RecordError, schema};
 
 /// Most instances that one account of ours may have told of one provider account's webhooks. Counted for each account of
@@ -49,6 +50,9 @@ pub const PATHS: usize = 100;
 
 /// Longest value of a finder in bytes: part of an item's key.
 pub const FINDER_VALUE_BYTES: usize = 256;
+
+/// What the partitions of routes begin with.
+const ROUTE: &str = "ROUTE#";
 
 /// Index items read at a time.
 const AT_ONCE: usize = 500;
@@ -127,7 +131,7 @@ pub(super) fn wanted(instance: &Instance, webhooks: &Webhooks<'_>) -> Option<Sou
 }
 
 pub(super) fn route_partition(connector: &str, provider_account: &str) -> String {
-    format!("ROUTE#{connector}#{provider_account}")
+    format!("{ROUTE}{connector}#{provider_account}")
 }
 
 /// Neither a connector's key nor a path holds a `#`, so no two finders share a partition.
@@ -160,7 +164,21 @@ pub(super) fn index_key(instance: &Instance, partition: &str) -> Key {
 #[derive(Serialize, Deserialize)]
 struct Link {}
 
-/// The index item.
+/// The writes of an instance's indexes, of which `listed` are there: a route holds the receiver's `view`, so that one read
+/// finds it, and is written anew whenever that is.
+pub(super) fn links<P: Platform>(platform: &P, instance: &Instance, listed: &[String], view: &Bytes) -> Vec<Write> {
+    let write = |partition: &String| {
+        let key = index_key(instance, partition);
+        if partition.starts_with(ROUTE) {
+            Some(Write::put(key, platform.version(), view.clone()))
+        } else {
+            (!listed.contains(partition)).then(|| link(platform, key))
+        }
+    };
+    instance.routes.iter().filter_map(write).collect()
+}
+
+/// The index item of what holds nothing.
 pub(super) fn link<P: Platform>(platform: &P, key: Key) -> Write {
     Write::put(key, platform.version(), schema::encode(&Link {}))
 }
@@ -314,6 +332,29 @@ pub async fn routed<P: Platform>(
     let partition = route_partition(connector, provider_account);
     let (ids, more) = listed(platform, partition, INSTANCES_PER_ACCOUNT, ROUTED_INSTANCES).await?;
     Ok((ids.into_iter().map(|(_, id)| id).collect(), more))
+}
+
+/// The receiver's views of [`routed`] by one read that may lag by a moment and costs half. `None`: there are none, or more
+/// than a few, or not all of them have their view there, and that takes a closer look.
+///
+/// # Errors
+/// The table's.
+pub async fn glimpsed<P: Platform>(
+    platform: &P,
+    connector: &str,
+    provider_account: &str,
+) -> Result<Option<Vec<WebhookView>>, RecordError> {
+    let partition = route_partition(connector, provider_account);
+    if !is_key(&partition) {
+        return Ok(None);
+    }
+    let query = Query { consistency: Consistency::Eventual, ..Query::partition(partition, INSTANCES_PER_ACCOUNT) };
+    let page = platform.table().query(&query).await?;
+    if page.items.is_empty() || page.next.is_some() {
+        return Ok(None);
+    }
+    // A link of before routes held views, or damaged.
+    Ok(page.items.iter().map(|item| schema::decode(item).ok()).collect())
 }
 
 /// The instances whose finder looks for `value` at `path`, and whether there are more than are served. Read strongly.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use events::configuration::metadata::{self, WebhookTypes};
 use events::configuration::{self, headers};
 use events::envelope::Recipient;
@@ -238,14 +239,14 @@ impl CallbackView {
 const CALLBACK_SECRETS: [&str; 3] =
     [configuration::SIGNATURE_KEY, configuration::BASIC_PASSWORD, configuration::CALLBACK_HEADERS];
 
-/// The writes that make an instance's item and views say what `instance` and `secrets` say.
+/// The writes that make an instance's views say what `instance` and `secrets` say, and what the receiver's is to hold.
 pub(super) async fn views<P: Platform>(
     platform: &P,
     instance: &Instance,
     secrets: &Secrets,
     token: &SecretString,
     webhooks: &Webhooks<'_>,
-) -> Result<Vec<Write>, RecordError> {
+) -> Result<(Vec<Write>, Bytes), RecordError> {
     let id = instance.id;
     let (webhook, callback, api) = (webhook_key(id), callback_key(id), token_key(id));
     let named = |wanted: &dyn Fn(&str) -> bool| -> Vec<(&str, &SecretString)> {
@@ -300,11 +301,13 @@ pub(super) async fn views<P: Platform>(
         secrets: seal(platform, Purpose::Callback, &callback, for_callback).await?,
     };
     let token_view = TokenView { secrets: seal(platform, Purpose::Api, &api, for_api).await? };
-    Ok(vec![
-        Write::put(webhook, platform.version(), schema::encode(&webhook_view)),
+    let webhook_view = Bytes::from(schema::encode(&webhook_view));
+    let writes = vec![
+        Write::put(webhook, platform.version(), webhook_view.clone()),
         Write::put(callback, platform.version(), schema::encode(&callback_view)),
         Write::put(api, platform.version(), schema::encode(&token_view)),
-    ])
+    ];
+    Ok((writes, webhook_view))
 }
 
 /// The receiver's views of these instances, in order; `None` for those that do not exist. Read strongly: a webhook that
@@ -319,6 +322,15 @@ pub async fn webhook_views<P: Platform>(
     let keys: Vec<Key> = ids.iter().map(|id| webhook_key(*id)).collect();
     let items = platform.table().get_many(&keys, Consistency::Strong).await?;
     items.iter().map(|item| item.as_ref().map(schema::decode).transpose()).collect()
+}
+
+/// One of [`webhook_views`] by a read that may lag by a moment and costs half.
+///
+/// # Errors
+/// The table's.
+pub async fn glimpsed_view<P: Platform>(platform: &P, id: InstanceId) -> Result<Option<WebhookView>, RecordError> {
+    let item = platform.table().get(&webhook_key(id), Consistency::Eventual).await?;
+    item.map(|item| schema::decode(&item)).transpose()
 }
 
 /// The dispatcher's view, read strongly: a changed callback or key counts from the next delivery. `None`: deleted.
