@@ -90,6 +90,12 @@ impl Resource {
             return Err("`new_since_last` needs `created` and `updated`".into());
         }
         check_paging(self.paging.as_ref(), &names, self.ordered, known_size)?;
+        let any = (ANY.trim_matches(['{', '}']).to_owned(), "any".to_owned());
+        let values: BTreeMap<String, String> = self.values.clone().into_iter().chain([any]).collect();
+        let places = self.records.iter().chain(self.beyond.iter().map(|beyond| &beyond.records));
+        if places.into_iter().any(|records| records.filled(&values).is_none()) {
+            return Err("`records` is a path in which `{…}` stands for one of `values`".into());
+        }
         if let Some(beyond) = &self.beyond {
             let names: Vec<&str> = beyond.names().collect();
             check_paging(Some(&beyond.paging), &names, beyond.ordered, known_size)?;

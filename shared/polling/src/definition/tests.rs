@@ -74,6 +74,8 @@ fn what_does_not_fit_together_is_told_with_the_resource() {
         ("paging:", "paging: { page: { query: page, from_last: true } }", "offset or a cursor"),
         ("ordered:", "ordered: false\n    overlap: 5", "begins again"),
         ("paging:", "most: 10\n    paging: { link: {} }", "`most`"),
+        ("records:", "records: \"{entity}\"", "one of `values`"),
+        ("records:", "records: \"a.{entity}\"\n    values: { entity: a..b }", "one of `values`"),
         ("paging:", "beyond: { path: /x, paging: { link: {} }, records: x }", "`most`"),
         ("paging:", "most: 5\n    beyond: { path: /x, paging: { offset: {} }, records: x }", "exactly one place"),
         ("paging:", "most: 5\n    beyond: { path: https://x.example, paging: { link: {} }, records: x }", "base URL"),

@@ -77,12 +77,12 @@ impl<'de> Deserialize<'de> for BaseUrl {
 pub struct RecordsAt(String);
 
 impl RecordsAt {
-    /// The path. A placeholder without a value leads nowhere.
+    /// The path; `None` where a placeholder has no value, or makes no path.
     #[must_use]
-    pub fn filled(&self, values: &BTreeMap<String, String>) -> Path {
-        let filled =
-            values.iter().fold(self.0.clone(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value));
-        Path::parse(&filled).unwrap_or_else(|_| Path::root())
+    pub fn filled(&self, values: &BTreeMap<String, String>) -> Option<Path> {
+        let fill = |text: String, (name, value): (&String, &String)| text.replace(&format!("{{{name}}}"), value);
+        let filled = values.iter().fold(self.0.clone(), fill);
+        Path::parse(&filled).ok().filter(|_| !filled.contains('{'))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Ask, Query, Way};
+use super::{Ask, Query, RecordsAt, Way};
 use crate::classify::{Deleted, Rules};
 use crate::configuration::{self, DateField, Problem};
 use crate::dates::{DateFormat, Zone};
@@ -86,7 +86,7 @@ impl Query {
                 },
                 paging: known.paging.clone(),
                 ordered: known.ordered,
-                records: known.records.as_ref().map(|records| records.filled(&values)),
+                records: known.records.as_ref().map(|records| filled(records, &values)),
                 may_lack: known.may_lack,
                 sized: known.names().any(|name| name == "page_size"),
             },
@@ -168,11 +168,16 @@ impl Beyond {
             },
             paging: Some(self.paging.clone()),
             ordered: self.ordered,
-            records: Some(self.records.filled(values)),
+            records: Some(filled(&self.records, values)),
             may_lack: self.may_lack,
             sized: self.names().any(|name| name == "page_size"),
         }
     }
+}
+
+/// A section whose records' place cannot be filled does not load, and names of objects are names of fields.
+fn filled(records: &RecordsAt, values: &BTreeMap<String, String>) -> Path {
+    records.filled(values).unwrap_or_else(Path::root)
 }
 
 fn gone(path: Path) -> Deleted {
