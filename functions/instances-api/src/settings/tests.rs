@@ -40,9 +40,9 @@ fn secrets_go_one_way_and_everything_else_the_other() {
 #[test]
 fn what_connectors_are_polled_with_is_kept_and_its_secrets_sealed() {
     let plain = [
-        "authentication.type",
         "api.key.header",
         "api.key.parameter",
+        "authentication.type",
         "base.url",
         "instance_url",
         "quickbooks.host",

@@ -164,6 +164,19 @@ async fn what_is_archived_is_told_as_deleted_and_what_is_restored_as_changed() {
 }
 
 #[tokio::test]
+async fn of_a_merge_the_survivor_is_told() {
+    let hubspot = start();
+    let made = create(&hubspot, "contacts", 2);
+    hubspot.clock().advance(Duration::from_secs(1));
+    let mut poller = poller(&hubspot, "contacts,contacts/archived").await;
+    hubspot.clock().advance(Duration::from_secs(1));
+    hubspot.world(|account| account.merge("contacts", &made[0], &made[1]));
+    hubspot.clock().advance(Duration::from_secs(1));
+    assert_eq!(poller.poll().await, all("contacts", &made[..1], Updated));
+    assert_eq!(poller.poll().await, []);
+}
+
+#[tokio::test]
 async fn answers_that_are_no_page_are_told_apart_and_what_came_before_them_counts() {
     let hubspot = start();
     let mut poller = poller(&hubspot, "contacts").await;
