@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use connectors::{Catalogue, Connector};
 use platform::Platform;
+use polling::definition::Polling;
 use serde::Serialize;
 
 use crate::Api;
@@ -45,7 +46,29 @@ pub(crate) struct Metadata {
 #[derive(Debug, Serialize)]
 struct Methods {
     supported: bool,
-    methods: [&'static str; 1],
+    methods: Vec<&'static str>,
+    /// What can be polled without saying how. An addition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polling: Option<Polled>,
+}
+
+/// What of a connector can be polled.
+#[derive(Debug, Serialize)]
+struct Polled {
+    /// By name; `{objectName}` stands for any. None: an instance configures all of it.
+    resources: Vec<String>,
+}
+
+impl Methods {
+    fn of(connector: &Connector) -> Self {
+        let polled = |polling: &Polling| Polled { resources: polling.resources.keys().cloned().collect() };
+        let methods = [("webhook", connector.has_webhooks()), ("polling", connector.polling().is_some())];
+        Self {
+            supported: true,
+            methods: methods.into_iter().filter(|(_, has)| *has).map(|(method, _)| method).collect(),
+            polling: connector.polling().map(polled),
+        }
+    }
 }
 
 /// `GET /elements/{keyOrId}/metadata`.
@@ -54,8 +77,9 @@ pub(crate) async fn metadata<P: Platform>(
     _: Identity,
     Path(named): Path<String>,
 ) -> Result<Answer<Metadata>, Problem> {
-    let Element { id, key, name, description, .. } = Element::of(find(&api.catalogue, &named)?);
-    Ok(Answer(Metadata { id, key, name, description, events: Methods { supported: true, methods: ["webhook"] } }))
+    let connector = find(&api.catalogue, &named)?;
+    let Element { id, key, name, description, .. } = Element::of(connector);
+    Ok(Answer(Metadata { id, key, name, description, events: Methods::of(connector) }))
 }
 
 /// The connector of a key or a number.

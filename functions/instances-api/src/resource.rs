@@ -139,14 +139,15 @@ impl<P: Platform> Api<P> {
         }
     }
 
-    /// Where the provider is to send this instance's webhooks. Where the secret is to stand in it, its mask does.
+    /// Where the provider is to send this instance's webhooks, if it sends any. Where the secret is to stand in it, its mask does.
     fn webhook_url(&self, instance: &Instance, connector: Option<&Connector>) -> Option<String> {
         let base = self.public_url.as_ref()?.as_str().trim_end_matches('/');
         let url = format!("{base}{BASE}/events/{}/{}", instance.connector, instance.id.to_path());
-        Some(match connector {
-            Some(connector) => connector.url_with_secret(&url, configuration::MASK).into_owned(),
-            None => url,
-        })
+        match connector {
+            Some(connector) if !connector.has_webhooks() => None,
+            Some(connector) => Some(connector.url_with_secret(&url, configuration::MASK).into_owned()),
+            None => Some(url),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub enum Answer {
     Unreadable(String),
     /// Not signed by a secret we know.
     Unverified(String),
-    /// No such connector.
+    /// No connector of that name has webhooks.
     UnknownConnector(String),
     /// Larger than taken.
     TooLarge,
@@ -50,7 +50,9 @@ impl Answer {
             Self::Taken | Self::Handshake(_) => None,
             Self::Method(allowed) => Some(format!("webhooks are taken by {allowed}")),
             Self::Unreadable(reason) | Self::Unverified(reason) => Some(reason.clone()),
-            Self::UnknownConnector(known) => Some(format!("there is no such connector; known are: {known}")),
+            Self::UnknownConnector(known) => {
+                Some(format!("there is no such connector that has webhooks; known are: {known}"))
+            }
             Self::TooLarge => Some(format!("the body is larger than {} bytes", crate::MAX_BODY_BYTES)),
             Self::TooMany => Some(format!(
                 "the body tells of more changes than one request may: at most {}, and fewer in a large body",

@@ -26,7 +26,8 @@
 //! overwritten.
 //!
 //! *Answers.* 200: taken, or nobody to tell (counted, see [`records::refused`]). 400: not readable. 401: not signed, or
-//! with another secret; also where no secret is configured. 404: no such connector. 405: not a POST. 413: too large.
+//! with another secret; also where no secret is configured. 404: no such connector, or one
+//! without webhooks. 405: not a POST. 413: too large.
 //! 503: could not be made durable, send it again.
 //!
 //! What one request came to is counted and told in one line of the log: the module `follow`.

@@ -53,8 +53,10 @@ async fn take<P: Platform>(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let read = receiver.intake.read(body).await;
-    let Some(known) = receiver.catalogue.get(connector) else {
-        let keys = || Answer::UnknownConnector(receiver.catalogue.keys().collect::<Vec<_>>().join(", "));
+    let of = |key: &str| receiver.catalogue.get(key).filter(|connector| connector.has_webhooks());
+    let Some(known) = of(connector) else {
+        let known = || receiver.catalogue.keys().filter(|key| of(key).is_some());
+        let keys = || Answer::UnknownConnector(known().collect::<Vec<_>>().join(", "));
         let request_id = LazyCell::new(|| request_id(receiver));
         follow::answered_unknown(|| request_id.clone());
         return respond(None, &read.err().unwrap_or_else(keys), &request_id);

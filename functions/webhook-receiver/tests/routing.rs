@@ -288,3 +288,16 @@ async fn a_large_batch_is_durable_before_the_message_that_points_to_it() {
     assert_eq!(world.send(&webhook).await.0, StatusCode::SERVICE_UNAVAILABLE, "a body that may not be there");
     assert_eq!(world.platform().memory.batches().messages().len(), 1);
 }
+
+#[tokio::test]
+async fn a_connector_without_webhooks_has_no_url() {
+    let world = world(317).await;
+    let polled = world.make(Spec::of("http").callback("https://app.example/")).await.id;
+    let acts = world.platform().memory.acts().len();
+    for path in [String::new(), format!("/{}", polled.to_path())] {
+        let (status, body) = world.send(&Webhook::new("http", SECRET, "[]").unsigned().path(&path)).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{body}");
+        assert!(body.contains("hubspot") && !body.contains("http,"), "{body}");
+    }
+    assert_eq!(world.platform().memory.acts().len(), acts);
+}

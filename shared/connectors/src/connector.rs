@@ -8,6 +8,7 @@ use events::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jaq_core::Vars;
 use jaq_json::{Map, Val};
+use polling::definition::Polling;
 use serde_saphyr::Spanned;
 
 use crate::definition::{Definition, Format, HandshakeRule, Reply, Rule, RuleText, Scope, TokenPlace, Webhook};
@@ -31,7 +32,8 @@ pub struct Connector {
     name: String,
     hub: String,
     description: String,
-    scope: Scope,
+    /// `None`: there are no webhooks, and nothing of what follows until [`Self::polling`].
+    scope: Option<Scope>,
     secret: Vec<String>,
     required: Vec<String>,
     pub(crate) bodies: Bodies,
@@ -41,13 +43,14 @@ pub struct Connector {
     verify_without_account: bool,
     handshakes: Vec<HandshakeRule>,
     signatures: Vec<Rule>,
-    /// `None`: the webhook only signals.
+    /// `None`: a webhook only signals.
     mapping: Option<Program>,
     /// Which of the variables the mapping mentions: the others are not made.
     uses: Uses,
     /// The mapping's tables, in the order of its variables.
     tables: Vec<Val>,
     reply: Option<Reply>,
+    polling: Option<Polling>,
     pub(crate) examples: Examples,
 }
 
@@ -176,7 +179,9 @@ impl Connector {
 
     /// `yaml` is what the definition was read from, for the lines of its programs.
     fn compile(definition: Definition, yaml: &str, examples: Examples) -> Result<Self, DefinitionError> {
-        let Definition { key, name, hub, description, webhook, .. } = definition;
+        let Definition { key, name, hub, description, webhook, polling, .. } = definition;
+        let scope = webhook.as_ref().map(|webhook| webhook.scope);
+        let webhook = webhook.unwrap_or_else(Webhook::none);
         let Webhook { account, account_characters, account_must_match, handshakes, signatures, .. } = webhook;
         let variables: Vec<String> = webhook.tables.keys().map(|table| format!("${table}")).collect();
         let mut variables: Vec<&str> = variables.iter().map(String::as_str).collect();
@@ -209,7 +214,7 @@ impl Connector {
             name,
             hub,
             description,
-            scope: webhook.scope,
+            scope,
             secret: webhook.secret,
             required: webhook.required,
             bodies: Bodies {
@@ -232,6 +237,7 @@ impl Connector {
             uses,
             tables: webhook.tables.values().map(table).collect(),
             reply: webhook.reply,
+            polling,
             examples,
         })
     }
@@ -260,10 +266,22 @@ impl Connector {
         &self.description
     }
 
-    /// Whose webhook URL and secret they are.
+    /// Whose webhook URL and secret they are; `None`: there are no webhooks.
     #[must_use]
-    pub fn scope(&self) -> Scope {
+    pub fn scope(&self) -> Option<Scope> {
         self.scope
+    }
+
+    /// Whether the provider sends webhooks.
+    #[must_use]
+    pub fn has_webhooks(&self) -> bool {
+        self.scope.is_some()
+    }
+
+    /// How the provider is asked what changed; `None`: it is not.
+    #[must_use]
+    pub fn polling(&self) -> Option<&Polling> {
+        self.polling.as_ref()
     }
 
     /// The configuration keys that may hold the webhook secret; the first present counts.
@@ -333,13 +351,14 @@ impl Connector {
     /// Whether a webhook says only that something changed, and what must be asked for.
     #[must_use]
     pub fn signals(&self) -> bool {
-        self.mapping.is_none()
+        self.has_webhooks() && self.mapping.is_none()
     }
 
     /// Whether requests of `method` may hold events, handshakes apart.
     #[must_use]
     pub fn takes(&self, method: &str) -> bool {
         match method {
+            _ if !self.has_webhooks() => false,
             "POST" => true,
             "GET" => self.bodies.formats.contains(&Format::Query),
             _ => false,

@@ -5,7 +5,7 @@
 //! name: HubSpot                   # for people
 //! hub: crm                        # the contract's hub
 //! description: …                  # one line, for people (optional)
-//! webhook:
+//! webhook:                        # what the provider sends by itself; without it nothing is taken from it
 //!   scope: app                    # one URL and one secret for all customers; `instance`: each has its own
 //!   secret: [webhook.secret]      # configuration keys that may hold the secret; the first present counts
 //!   required: [event.vendor.account]  # configuration keys that an instance cannot do without
@@ -25,7 +25,8 @@
 //!   mapping: […]                  # jq, from an entry: [objectType, objectId, eventType, date, occurrence], any number
 //!   signal: true                  # instead of a mapping: the body says only that something changed
 //!   reply: { type, body, bare }   # what is answered to what is taken; `bare`: refusals have no body either
-//! examples: […]                   # recorded requests and what they mean; see `Example`
+//! polling: …                      # how the provider is asked; see `polling::definition`. One of the two there must be
+//! examples: […]                   # recorded webhooks and what they mean; see `Example`
 //! ```
 //!
 //! An *entry* is an element of the body, where that is an array or holds one at `entries`, else the body. A mapping may
@@ -47,6 +48,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use http::HeaderName;
+use polling::definition::Polling;
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_saphyr::Spanned;
 
@@ -71,6 +73,12 @@ impl fmt::Display for DefinitionError {
 
 impl std::error::Error for DefinitionError {}
 
+impl From<polling::definition::DefinitionError> for DefinitionError {
+    fn from(polling::definition::DefinitionError { line, message }: polling::definition::DefinitionError) -> Self {
+        Self { line, message }
+    }
+}
+
 /// Whose webhook URL and secret they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,7 +97,8 @@ pub(crate) struct Definition {
     pub(crate) hub: String,
     #[serde(default)]
     pub(crate) description: String,
-    pub(crate) webhook: Webhook,
+    pub(crate) webhook: Option<Webhook>,
+    pub(crate) polling: Option<Polling>,
     #[serde(default)]
     pub(crate) examples: Vec<Spanned<Example>>,
 }
@@ -127,6 +136,33 @@ pub(crate) struct Webhook {
     #[serde(default)]
     pub(crate) signal: bool,
     pub(crate) reply: Option<Reply>,
+}
+
+impl Webhook {
+    /// Of a connector without webhooks: nothing that it could read or verify.
+    pub(crate) fn none() -> Self {
+        Self {
+            scope: Scope::Instance,
+            secret: Vec::new(),
+            required: Vec::new(),
+            formats: Vec::new(),
+            payload: None,
+            xml: None,
+            entries: None,
+            redact: Vec::new(),
+            headers: Vec::new(),
+            account: None,
+            account_characters: None,
+            account_must_match: false,
+            verify_without_account: false,
+            handshakes: Vec::new(),
+            signatures: Vec::new(),
+            tables: BTreeMap::new(),
+            mapping: None,
+            signal: false,
+            reply: None,
+        }
+    }
 }
 
 /// What a body may be.
@@ -352,13 +388,24 @@ impl Definition {
 
     /// What the types cannot say.
     fn check(&self) -> Result<(), DefinitionError> {
-        let webhook = &self.webhook;
         let key = &self.key.value;
         let at = |line: u64, message: &str| Err(DefinitionError { line, message: message.into() });
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.chars().all(plain) {
             return at(self.key.referenced.line(), "a key is 1 to 64 of a to z, 0 to 9, - and _: it stands in URLs");
         }
+        if let Some(polling) = &self.polling {
+            polling.check()?;
+        }
+        let Some(webhook) = &self.webhook else {
+            return match (&self.polling, self.examples.first()) {
+                (None, _) => at(0, "a connector has `webhook`, `polling` or both: else it tells of nothing"),
+                (Some(_), Some(example)) => {
+                    at(example.referenced.line(), "an example is a webhook, so it needs `webhook`")
+                }
+                (Some(_), None) => Ok(()),
+            };
+        };
         if webhook.signatures.is_empty() != webhook.secret.is_empty() {
             return at(0, "signatures need configuration keys for their secret, and a secret needs signatures");
         }

@@ -20,6 +20,9 @@
 //! [`Connector::MAX_CHANGES`] is read no further and [says so](Normalised::too_many); one entry of a body that
 //! the mapping cannot read becomes a [`Skipped`] beside its neighbours' changes, never a failure of the batch.
 //!
+//! Beside its webhooks a definition may say how its provider is polled ([`Connector::polling`]), which is `polling`'s to read
+//! and to do.
+//!
 //! The schema of a definition is [`definition`], commented there; `definitions/hubspot.yaml` is the one to read first.
 //! Mappings are jq programs, written by whoever runs Pollhook: a program is trusted, its input is not.
 

@@ -3,11 +3,12 @@
 //! ```yaml
 //! base_url: https://api.hubapi.com      # or https://{site}.example.com, or {instance_url}, which is a whole one
 //! defaults: { site: eu }                # what {…} is filled with where the instance's configuration has nothing
-//! authentication:                       # oauth2, api_key, basic or none
+//! authentication:                       # oauth2, api_key, basic, none, or a choice of them by configuration
 //!   oauth2: { authorize_url, token_url, scopes: […], client_auth: basic, rotating: true, parameters: {…} }
-//!   api_key: { header: x-api-key, prefix: "", setting: api.key }   # or query: the parameter
+//!   api_key: { header: x-api-key, prefix: "", setting: api.key }   # or query: the parameter; {…} may stand in both
 //!   basic: { username: user, password: api.secret }   # configuration keys; either may be left out
 //!   none: {}
+//!   choice: { setting: authentication.type, default: bearer, of: { bearer: { api_key: … }, none: { none: {} } } }
 //! budget: { requests: 5, seconds: 1 }   # of one account
 //! overlap: 600                          # seconds that are looked at again: how late the provider may show a change
 //! page_size: 100                        # records a page; what {page_size} is filled with
@@ -23,11 +24,13 @@
 //!     query: { archived: "false" }
 //!     headers: { … }
 //!     body: { limit: "{page_size}", … } # JSON; a text that is all placeholder of a number becomes a number
-//!     paging: { cursor: { from: paging.next.after, body: after, restart: 10000 } }
-//!     most: 1000                        # an answer of so many records was cut off: it moves nothing
+//!     paging: { cursor: { from: paging.next.after, body: after, restart: 10000, from_last: true } }
+//!     most: 1000                        # an answer of so many records was cut off: it moves nothing,
+//!     beyond: { path, query, paging, ordered, records, may_lack }   # unless the rest is asked for in this way
 //!     start: /2/files/list_folder/get_latest_cursor   # answers with the cursor of now, which is kept between polls
 //!     ordered: true                     # by the updated date, ascending
-//!     records: results
+//!     values: { entity: Invoice }       # what {entity} stands for, whatever the instance configures
+//!     records: results                  # {…} of `values` may stand in it
 //!     may_lack: true                    # no records at that place means that there are none
 //!     id: id
 //!     id_else: path_lower               # of records without that
@@ -35,9 +38,10 @@
 //!     created: { at: createdAt }
 //!     version: SyncToken                # the provider's own, where it has one
 //!     deleted: { at: archived, is: true }   # without `is`: anything but null, false and blank
-//!     new_since_last: true              # what was made since the last poll is CREATED though changed since
+//!     new_since_last: true              # what was made since the last poll, and was not told, is CREATED though changed since
 //!     selects: false                    # the query lists everything
 //!     object_type: accounts             # another than the name
+//!     types: { at: "['.tag']", of: { folder: folders } }   # another for some of the records
 //!     overlap: 60                       # another than the connector's; page_size too
 //! ```
 //!
@@ -45,6 +49,7 @@
 //! `{offset}`, `{page}` and `{cursor}`. Every value of `query` is encoded whole.
 
 mod authentication;
+mod check;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
@@ -57,13 +62,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-pub use authentication::{ApiKey, Authentication, Basic, ClientAuth, None_, Oauth2};
+pub use authentication::{ApiKey, Authentication, Basic, Choice, ClientAuth, None_, Oauth2, Unchosen};
 
 use crate::dates::{DateFormat, Zone};
 use crate::pagination::Paging;
 use crate::path::Path;
 use crate::placeholders::{Template, UrlTemplate};
-use crate::request::{BaseUrl, Body};
+use crate::request::{BaseUrl, Body, RecordsAt};
 use crate::verdict::Sign;
 
 /// Why a section does not load.
@@ -170,13 +175,18 @@ pub struct Resource {
     pub paging: Option<Paging>,
     /// How many records an answer has at most that does not go on: one with so many was cut, and moves nothing.
     pub most: Option<usize>,
+    /// What is asked for the rest of a poll whose answer was cut.
+    pub beyond: Option<Beyond>,
     /// The path that answers with the cursor of now: then a poll goes on where the cursor of the last one left it.
     pub start: Option<String>,
     /// Whether records come in the order of their updated date.
     #[serde(default)]
     pub ordered: bool,
+    /// What `{…}` stands for.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
     /// Where the records are.
-    pub records: Option<Path>,
+    pub records: Option<RecordsAt>,
     /// Whether there are none where nothing is at that place.
     #[serde(default)]
     pub may_lack: bool,
@@ -200,10 +210,43 @@ pub struct Resource {
     pub selects: bool,
     /// The object type, where it is not the name.
     pub object_type: Option<String>,
+    /// The object types of records that say what they are.
+    pub types: Option<Types>,
     /// Seconds that are looked at again.
     pub overlap: Option<u64>,
     /// Records a page.
     pub page_size: Option<u32>,
+}
+
+/// What is asked for the rest of a poll whose answer was cut, by GET.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beyond {
+    /// The path, after the base URL.
+    pub path: UrlTemplate,
+    /// The query.
+    #[serde(default)]
+    pub query: BTreeMap<String, Template>,
+    /// How it goes on.
+    pub paging: Paging,
+    /// Whether records come in the order of their updated date.
+    #[serde(default)]
+    pub ordered: bool,
+    /// Where the records are.
+    pub records: RecordsAt,
+    /// Whether there are none where nothing is at that place.
+    #[serde(default)]
+    pub may_lack: bool,
+}
+
+/// The object types of records that say what they are.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Types {
+    /// Where.
+    pub at: Path,
+    /// What is there, and its type. What is not here has the resource's.
+    pub of: BTreeMap<String, String>,
 }
 
 fn selects() -> bool {
@@ -249,100 +292,19 @@ impl Polling {
         polling.check()?;
         Ok(polling)
     }
-
-    /// What the types cannot say. Whoever reads the section as part of a definition calls this.
-    ///
-    /// # Errors
-    /// The first mistake, with its line in the text that was read.
-    pub fn check(&self) -> Result<(), DefinitionError> {
-        let at = |line: u64, message: String| Err(DefinitionError { line, message });
-        self.authentication
-            .value
-            .check()
-            .or_else(|message| at(self.authentication.referenced.line(), message.into()))?;
-        if self.budget.is_some_and(|budget| budget.requests == 0 || budget.seconds == 0) {
-            return at(0, "a budget is at least one request in at least one second".into());
-        }
-        if self.page_size == Some(0) || self.max_pages == 0 {
-            return at(0, "`page_size` and `max_pages` are at least 1".into());
-        }
-        check_headers(&self.headers).or_else(|message| at(0, message))?;
-        for (name, resource) in &self.resources {
-            let known_size = resource.value.page_size.or(self.page_size).is_some();
-            let wrong =
-                resource.value.check(name, known_size).map_err(|message| format!("resource {name:?}: {message}"));
-            wrong.or_else(|message| at(resource.referenced.line(), message))?;
-        }
-        Ok(())
-    }
-}
-
-fn check_headers(headers: &BTreeMap<String, Template>) -> Result<(), String> {
-    match headers.keys().find(|name| http::HeaderName::try_from(name.as_str()).is_err()) {
-        Some(name) => Err(format!("{name:?} is no header name")),
-        None => Ok(()),
-    }
 }
 
 impl Resource {
-    fn check(&self, name: &str, known_size: bool) -> Result<(), String> {
-        if name.is_empty() || name != ANY && name.contains(['{', '$']) {
-            return Err(format!("a name has no placeholders, unless it is {ANY}"));
-        }
-        if self.path.is_absolute() {
-            return Err("`path` comes after the base URL".into());
-        }
-        if self.body.is_some() && self.method == Method::Get {
-            return Err("a GET has no `body`; write `method: POST`".into());
-        }
-        check_headers(&self.headers)?;
-        if self.page_size == Some(0) {
-            return Err("`page_size` is at least 1".into());
-        }
-        let names: Vec<&str> = self.names().collect();
-        if names.contains(&"page_size") && !known_size {
-            return Err("{page_size} needs a `page_size`".into());
-        }
-        if self.ordered && self.updated.is_none() {
-            return Err("`ordered` is by the updated date, which is missing".into());
-        }
-        if self.new_since_last && (self.created.is_none() || self.updated.is_none()) {
-            return Err("`new_since_last` needs `created` and `updated`".into());
-        }
-        let places = |query: &Option<String>, body: &Option<String>, word: &str| {
-            let count = usize::from(query.is_some()) + usize::from(body.is_some()) + usize::from(names.contains(&word));
-            if count == 1 {
-                Ok(())
-            } else {
-                Err(format!("it has exactly one place: `query`, `body`, or {{{word}}} in the request"))
-            }
-        };
-        match &self.paging {
-            Some(Paging::Offset(offset)) => places(&offset.query, &offset.body, "offset")?,
-            Some(Paging::Page(page)) => places(&page.query, &page.body, "page")?,
-            Some(Paging::Cursor(cursor)) => places(&cursor.query, &cursor.body, "cursor")?,
-            _ => {}
-        }
-        if self.start.is_some() && !matches!(self.paging, Some(Paging::Cursor(_))) {
-            return Err("`start` is where a cursor begins, so it needs `paging` by cursor".into());
-        }
-        if self.most.is_some() && self.paging.is_some() {
-            return Err("`most` is of an answer that does not go on, so without `paging`".into());
-        }
-        let restarts = match &self.paging {
-            Some(Paging::Since(_)) => true,
-            Some(Paging::Cursor(cursor)) => cursor.restart.is_some(),
-            _ => false,
-        };
-        if restarts && !(self.ordered && known_size) {
-            return Err("what begins again from the last date is `ordered` and has a `page_size`".into());
-        }
-        Ok(())
-    }
-
     /// The names in everything that is sent.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let texts = self.query.values().chain(self.headers.values()).flat_map(Template::names);
         self.path.names().chain(texts).chain(self.body.iter().flat_map(Body::names))
+    }
+}
+
+impl Beyond {
+    /// The names in everything that is sent.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.path.names().chain(self.query.values().flat_map(Template::names))
     }
 }

@@ -349,8 +349,8 @@ fn other_secret(row: &Row, secret: &str) -> String {
 
 #[test]
 fn every_connector_that_signs_is_held_against_an_oracle() {
-    for key in catalogue().keys() {
-        let connector = catalogue().get(key).unwrap();
+    let all = catalogue().keys().filter_map(|key| Some((key, catalogue().get(key)?)));
+    for (key, connector) in all.filter(|(_, connector)| connector.has_webhooks()) {
         let covered = ROWS.iter().any(|row| row.connector == key);
         assert_ne!(covered, TOKENS.contains(&key), "{key} needs a row in ROWS, or a place in TOKENS");
         let at = Timestamp::from_seconds(1_700_000_000);

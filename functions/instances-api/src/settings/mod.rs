@@ -223,9 +223,11 @@ impl Rules<'_> {
         let Some(text) = settings.plain.get(configuration::CALLBACK_URL) else { return Ok(()) };
         let Ok(url) = self.policy.check(text) else { return Ok(()) };
         let Some(connector) = self.policy.own_events_connector(&url) else { return Ok(()) };
-        if !self.catalogue.keys().any(|key| key == connector) {
+        let takes = |key: &str| self.catalogue.get(key).is_some_and(Connector::has_webhooks);
+        if !takes(&connector) {
             let given = format!("a URL of ours with the connector {}", text::quoted(&connector));
-            let accepted = format!("of our own URLs, those of a connector: {}", known(self.catalogue));
+            let takers: Vec<&str> = self.catalogue.keys().filter(|key| takes(key)).collect();
+            let accepted = format!("of our own URLs, those of a connector with webhooks: {}", takers.join(", "));
             return Err(Invalid::setting(configuration::CALLBACK_URL, given, accepted));
         }
         if !settings.secrets.contains_key(configuration::SIGNATURE_KEY) {

@@ -38,6 +38,27 @@ fn secrets_go_one_way_and_everything_else_the_other() {
 }
 
 #[test]
+fn what_connectors_are_polled_with_is_kept_and_its_secrets_sealed() {
+    let plain = [
+        "api.key.header",
+        "api.key.parameter",
+        "authentication.type",
+        "base.url",
+        "instance_url",
+        "quickbooks.host",
+        "sfdc.api.version",
+        "username",
+    ];
+    let secret = ["api.key", "oauth.user.token", "password"];
+    let given: Vec<_> = plain.iter().chain(&secret).map(|key| (*key, Some("x"))).collect();
+    for connector in ["http", "hubspot", "quickbooks", "sfdc"] {
+        let settings = judged(connector, |rules| rules.change(Settings::default(), &changes(&given))).unwrap();
+        assert_eq!(settings.plain.keys().collect::<Vec<_>>(), plain, "{connector}");
+        assert_eq!(settings.secrets.keys().collect::<Vec<_>>(), secret, "{connector}");
+    }
+}
+
+#[test]
 fn the_mask_keeps_a_secret_and_null_unsets_it() {
     let key = configuration::SIGNATURE_KEY;
     let before = set(key, "first").unwrap();
@@ -90,6 +111,8 @@ fn a_callback_of_our_own_needs_a_known_connector_and_a_signature_key() {
         )
     };
     assert!(with_key(&own("nosuch")).unwrap_err().contains("hubspot"));
+    let error = with_key(&own("http")).unwrap_err();
+    assert!(error.contains("connector with webhooks: asana") && !error.contains("http,"), "{error}");
     let error = set(configuration::CALLBACK_URL, &own("hubspot")).unwrap_err();
     assert!(error.contains(configuration::SIGNATURE_KEY), "{error}");
     let settings = with_key(&own("hubspot")).unwrap();

@@ -14,6 +14,8 @@ use crate::paint::counted;
 pub(crate) struct Checked {
     /// Key and name, where the definition loads at all.
     connector: Option<(String, String)>,
+    /// Whether it has webhooks, which examples are of.
+    webhooks: bool,
     /// What the examples that passed are about.
     passed: Vec<String>,
     /// How many did not pass.
@@ -24,7 +26,7 @@ pub(crate) struct Checked {
 
 /// Checks the definition in `file`, and the examples in it and in `examples/<key>/` beside it.
 pub(crate) fn check(file: &Path) -> Checked {
-    let mut checked = Checked { connector: None, passed: Vec::new(), failed: 0, problems: Vec::new() };
+    let mut checked = Checked { connector: None, webhooks: true, passed: Vec::new(), failed: 0, problems: Vec::new() };
     let (mut connector, text) = match load::read(file) {
         Ok(read) => read,
         Err(problem) => {
@@ -33,6 +35,7 @@ pub(crate) fn check(file: &Path) -> Checked {
         }
     };
     checked.connector = Some((connector.key().to_owned(), connector.name().to_owned()));
+    checked.webhooks = connector.has_webhooks();
     checked.problems.extend(load::named(file, &connector, &text).err());
     let folder = file.with_file_name("examples").join(connector.key());
     checked.problems.extend(add_examples(&mut connector, &folder));
@@ -79,7 +82,11 @@ impl Checked {
             (passed, 0) => counted(passed, "example"),
             (passed, failed) => format!("{passed} of {}", counted(passed + failed, "example")),
         };
-        let mut text = format!("{name} ({key}): {examples} passed");
+        let mut text = if self.webhooks {
+            format!("{name} ({key}): {examples} passed")
+        } else {
+            format!("{name} ({key}): how it is polled is well formed")
+        };
         for about in &self.passed {
             let _ = write!(text, "\n  ✓ {about}");
         }
@@ -91,7 +98,7 @@ impl Checked {
 
     /// What is not wrong, and not right either.
     pub(crate) fn warning(&self) -> Option<&'static str> {
-        (self.problems.is_empty() && self.passed.is_empty()).then_some(
+        (self.webhooks && self.problems.is_empty() && self.passed.is_empty()).then_some(
             "there are no examples, so nothing but the form was checked. An example is a recorded request and what must \
              come of it (`about`, `headers`, `body`, `changes`), in `examples:` or in examples/<key>/*.yaml beside the \
              file: it shows that the signature is checked, and that the mapping says what you mean",
@@ -122,6 +129,11 @@ mod tests {
         let bare = checked(definition);
         assert_eq!(bare.told().as_deref(), Some("Lantern (lantern): 0 examples passed"));
         assert!(bare.warning().is_some());
+        let polled = checked(
+            "key: lantern\nname: Lantern\nhub: crm\npolling: { base_url: https://a.example, authentication: { none: {} } }\n",
+        );
+        assert_eq!(polled.told().as_deref(), Some("Lantern (lantern): how it is polled is well formed"));
+        assert_eq!((polled.problems.len(), polled.warning()), (0, None), "examples are of webhooks");
         let broken = checked("key: [");
         assert!(broken.told().is_none() && broken.warning().is_none() && broken.problems.len() == 1);
     }

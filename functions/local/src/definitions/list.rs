@@ -16,8 +16,8 @@ struct Shown<'c> {
     name: &'c str,
     hub: &'c str,
     description: &'c str,
-    /// `app`: one URL and one secret for all customers; `instance`: each has its own.
-    scope: &'static str,
+    /// `app`: one URL and one secret for all customers; `instance`: each has its own; null: there are no webhooks.
+    scope: Option<&'static str>,
     /// Whether a webhook says only that something changed.
     signals: bool,
     /// How the provider proves itself; empty: it does not.
@@ -28,6 +28,8 @@ struct Shown<'c> {
     secret_handed_over: bool,
     /// What an instance cannot do without.
     required: &'c [String],
+    /// What can be polled by name, `{objectName}` standing for any; null: the provider is not polled.
+    polled: Option<Vec<&'c str>>,
     /// Where it is defined; nowhere: it is built in.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
@@ -45,15 +47,16 @@ fn show<'c>(connector: &'c Connector, file: Option<&PathBuf>) -> Shown<'c> {
         name: connector.name(),
         hub: connector.hub(),
         description: connector.description(),
-        scope: match connector.scope() {
+        scope: connector.scope().map(|scope| match scope {
             Scope::App => "app",
             Scope::Instance => "instance",
-        },
+        }),
         signals: connector.signals(),
         proofs: connector.proofs(),
         secret_keys: connector.secret_keys(),
         secret_handed_over: connector.keeps_handshake(),
         required: connector.required(),
+        polled: connector.polling().map(|polling| polling.resources.keys().map(String::as_str).collect()),
         file: file.map(|file| file.display().to_string()),
     }
 }
@@ -64,7 +67,8 @@ pub(crate) fn json(loaded: &Loaded) -> String {
     serde_json::to_string_pretty(&shown(loaded)).unwrap_or_default()
 }
 
-/// As a table, for people: a row for each connector, and under it how it is known that the provider is who calls.
+/// As a table, for people: a row for each connector, and under it how it is known that the provider is who calls, and what
+/// can be polled.
 pub(crate) fn table(loaded: &Loaded, paint: Paint) -> String {
     let shown = shown(loaded);
     let heading = ["key", "name", "hub", "one URL per", "tells", "from"].map(str::to_owned);
@@ -78,28 +82,40 @@ pub(crate) fn table(loaded: &Loaded, paint: Paint) -> String {
     };
     let mut text = paint.dim(&line(&heading));
     for (shown, row) in shown.iter().zip(&rows) {
-        let proof = paint.dim(&format!("{:width$}  {}", "", proof(shown), width = widths[0]));
-        text = format!("{text}\n{}\n{proof}", line(row));
+        text = format!("{text}\n{}", line(row));
+        for detail in [proof(shown), polled(shown)].into_iter().flatten() {
+            text = format!("{text}\n{}", paint.dim(&format!("{:width$}  {detail}", "", width = widths[0])));
+        }
     }
     text
 }
 
 fn row(shown: &Shown<'_>) -> [String; 6] {
     let from = shown.file.as_deref().unwrap_or("built in");
-    let tells = if shown.signals { "that something changed" } else { "what changed" };
-    [shown.key, shown.name, shown.hub, shown.scope, tells, from].map(str::to_owned)
+    let tells = match shown.scope {
+        None => "nothing by itself",
+        Some(_) if shown.signals => "that something changed",
+        Some(_) => "what changed",
+    };
+    [shown.key, shown.name, shown.hub, shown.scope.unwrap_or("-"), tells, from].map(str::to_owned)
 }
 
-fn proof(shown: &Shown<'_>) -> String {
+fn proof(shown: &Shown<'_>) -> Option<String> {
+    shown.scope?;
     if shown.proofs.is_empty() {
-        return "proves itself by nothing: instances need event.vendor.verification = none".into();
+        return Some("proves itself by nothing: instances need event.vendor.verification = none".into());
     }
     let handed_over = if shown.secret_handed_over { ", else handed over in a handshake" } else { "" };
     let mut text = format!("{}; secret: {}{handed_over}", shown.proofs.join(" or "), shown.secret_keys.join(", else "));
     if !shown.required.is_empty() {
         text = format!("{text}; needs {}", shown.required.join(", "));
     }
-    text
+    Some(text)
+}
+
+fn polled(shown: &Shown<'_>) -> Option<String> {
+    let named = shown.polled.as_ref()?.join(", ");
+    Some(if named.is_empty() { "polled: what an instance configures".into() } else { format!("polled: {named}") })
 }
 
 #[cfg(test)]
@@ -119,7 +135,10 @@ mod tests {
     fn every_connector_has_a_row_and_says_how_it_proves_itself() {
         let loaded = load(None).unwrap();
         let table = table(&loaded, Paint::plain());
-        assert_eq!(table.lines().count(), 1 + 2 * loaded.catalogue.keys().count(), "{table}");
+        let all = || loaded.catalogue.keys().filter_map(|key| loaded.catalogue.get(key));
+        let polled = all().filter(|connector| connector.polling().is_some()).count();
+        let called = all().filter(|connector| connector.has_webhooks()).count();
+        assert_eq!(table.lines().count(), 1 + all().count() + called + polled, "{table}");
         let (row, proof) = line("sfdc");
         assert!(row.contains("Salesforce") && row.contains("instance") && row.ends_with("built in"), "{row}");
         assert_eq!(
@@ -128,6 +147,9 @@ mod tests {
         );
         assert!(line("dropbox").0.contains("that something changed"));
         assert!(line("asana").1.contains("handed over"));
+        let (row, polled) = line("http");
+        assert!(row.contains(" -  ") && row.contains("nothing by itself"), "{row}");
+        assert_eq!(polled.trim_start(), "polled: what an instance configures");
         assert!(line("hubspot").1.contains("x-hubspot-signature-v3 or signature in x-hubspot-signature;"));
     }
 
@@ -138,6 +160,8 @@ mod tests {
         assert_eq!((&stripe["hub"], &stripe["scope"]), (&"payment".into(), &"instance".into()));
         assert_eq!((&stripe["signals"], &stripe["secretKeys"][0]), (&false.into(), &"webhook.secret".into()));
         assert_eq!(stripe["proofs"], serde_json::json!(["signature in stripe-signature"]));
-        assert!(stripe.get("file").is_none());
+        assert!(stripe.get("file").is_none() && stripe["polled"].is_null());
+        let http = json.as_array().unwrap().iter().find(|connector| connector["key"] == "http").unwrap();
+        assert_eq!((&http["scope"], &http["polled"]), (&Value::Null, &serde_json::json!([])));
     }
 }

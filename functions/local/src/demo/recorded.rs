@@ -78,7 +78,7 @@ impl<'c> Recording<'c> {
                 self.scenario.expected.extend(notifications(&name, &changes));
                 self.add(Instance::of_account(name, self.connector, account));
             }
-        } else if self.connector.scope() == Scope::Instance || !changes.is_empty() {
+        } else if self.connector.scope() == Some(Scope::Instance) || !changes.is_empty() {
             let instance = self.own_instance(place, example);
             send.to = Some(instance.name.clone());
             self.scenario.expected.extend(notifications(&instance.name, &changes));
@@ -163,7 +163,7 @@ fn label(place: usize, example: &Example) -> String {
 fn accounts<'e>(connector: &Connector, example: &'e Example) -> Vec<&'e str> {
     let mut accounts: Vec<&str> = Vec::new();
     let own = example.secret.is_some() || !example.configuration.is_empty();
-    if connector.scope() == Scope::App && connector.verifies() && !own {
+    if connector.scope() == Some(Scope::App) && connector.verifies() && !own {
         let told = example.changes.iter().filter_map(|change| change.account.as_deref());
         for account in told.chain(example.signals.iter().map(String::as_str)) {
             if !accounts.contains(&account) {

@@ -50,7 +50,10 @@ fn every_built_in_definition_passes_as_a_file() {
         if file.extension().is_some_and(|extension| extension == "yaml") {
             let found = check(&file);
             assert!(found.status.success() && found.stderr.is_empty(), "{}", found.stderr);
-            assert!(found.stdout.contains("passed\n  ✓ ") && found.stdout.contains("stands in"), "{}", found.stdout);
+            // Examples are of webhooks, which `http` has none of.
+            let good =
+                if file.ends_with("http.yaml") { "(http): how it is polled is well formed" } else { "passed\n  ✓ " };
+            assert!(found.stdout.contains(good) && found.stdout.contains("stands in"), "{}", found.stdout);
             checked += 1;
         }
     }

@@ -143,9 +143,9 @@ pub(crate) fn counts(of: &[(Reason, u64)]) -> BTreeMap<Reason, u64> {
     of.iter().copied().collect()
 }
 
-/// The keys of all built-in connectors.
+/// The keys of all built-in connectors that have webhooks.
 pub(crate) fn connectors() -> Vec<&'static str> {
-    catalogue().keys().collect()
+    catalogue().keys().filter(|key| connector(key).has_webhooks()).collect()
 }
 
 pub(crate) fn connector(key: &str) -> &'static Connector {

@@ -12,10 +12,10 @@
 //! ```
 //!
 //! *The event type.* Both dates: CREATED where they lie no further apart than the tolerance (or, where the connector says
-//! so, where the record was made since the last poll and is not known), else UPDATED. Only the created date, or both in
+//! so, where the record was made since when is asked and is not known), else UPDATED. Only the created date, or both in
 //! one field: CREATED where it is in the window and the object is not known, else UPDATED if the provider selected it (it
 //! did for a reason) and nothing if it lists everything. Only the updated date: UPDATED. None: CREATED the first time that
-//! the object is seen.
+//! the object is seen, unless a cursor knows what is new, which shows what is not new too. Nothing that is known is CREATED.
 //!
 //! *The version* is the provider's own where the connector names one; else the updated date; else, or where the date is as
 //! coarse as a day or lies in the future, a hash of the content. A date as coarse as a second may come twice, so such a
@@ -33,6 +33,7 @@ use serde_json::Value;
 
 use crate::configuration::DateField;
 use crate::dates::{Grain, Read};
+use crate::definition::Types;
 use crate::path::Path;
 use crate::same::same;
 
@@ -43,6 +44,11 @@ pub use version::Version;
 pub struct Rules {
     /// The object type of its events.
     pub object_type: String,
+    /// Another, of records that say what they are.
+    pub types: Option<Types>,
+    /// Whether a cursor knows what is new. It shows a record once, so nothing waits, and may show an object that was moved
+    /// with the version it had: a version is the record as it is.
+    pub by_cursor: bool,
     /// Where the id is.
     pub id: Path,
     /// Where it is of records without that, such as those of what is gone.
@@ -57,7 +63,7 @@ pub struct Rules {
     pub deleted: Option<Deleted>,
     /// How far the two dates of a new record may lie apart.
     pub tolerance: Duration,
-    /// Whether a record that is made since the last poll is new, however far its dates lie apart.
+    /// Whether a record that was made since when is asked is new, however far its dates lie apart.
     pub new_since_last: bool,
     /// Whether a record older than what is asked is ignored.
     pub filter_by_updated: bool,
@@ -79,10 +85,9 @@ pub struct Deleted {
 /// The times of a poll.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moment {
-    /// Since when is asked: [`Self::last`] less what is looked at again. A record of that very time counts.
+    /// Since when is asked: how far the polls before have come, less what is looked at again. A record of that very time
+    /// counts.
     pub since: Timestamp,
-    /// How far the polls before have come.
-    pub last: Timestamp,
     /// When the poll began.
     pub start: Timestamp,
     /// The provider's clock; ours where it does not say.
@@ -193,7 +198,7 @@ impl Rules {
             if filtered && placed(read) < moment.since {
                 return Classified::Ignored(Ignored::Older);
             }
-            if self.filter_by_current && at > moment.start {
+            if self.filter_by_current && !self.by_cursor && at > moment.start {
                 return Classified::Later(Later { date: at, why: Wait::AfterStart });
             }
         } else if !self.selects && (self.updated.is_some() || self.created.is_some()) {
@@ -203,6 +208,7 @@ impl Rules {
         // A created date does not move when the record changes: its version is its content.
         let moving = updated.filter(|_| !one_field);
         let version = match self.version.as_ref().and_then(|path| path.text(record)) {
+            _ if self.by_cursor => Version::content(None, record),
             Some(version) => Version::named(&version),
             None => match moving {
                 Some(Read { at, grain, .. }) if grain < Grain::Day && at <= moment.clock.plus(AHEAD) => {
@@ -222,12 +228,17 @@ impl Rules {
         let position = latest.map(placed).filter(|_| filtered);
         Classified::Told(Told {
             object_id: object_id.into_owned(),
-            object_type: self.object_type.clone(),
+            object_type: self.type_of(record).to_owned(),
             event_type,
             date: latest.map(|read| read.at),
             version,
             position,
         })
+    }
+
+    fn type_of(&self, record: &Value) -> &str {
+        let said = self.types.as_ref().and_then(|types| types.of.get(types.at.text(record)?.as_ref()));
+        said.unwrap_or(&self.object_type)
     }
 
     fn created_is_updated(&self) -> bool {
@@ -238,12 +249,13 @@ impl Rules {
         let new = match (updated, created) {
             (Some(updated), Some(created)) if !self.created_is_updated() => {
                 let apart = updated.at.since(created.at).max(created.at.since(updated.at));
-                let since_last = self.new_since_last && created.at > moment.last && !known;
-                apart <= self.tolerance || since_last
+                // Within what is looked at again it may be shown late, and whatever was told is known.
+                let since_last = self.new_since_last && created.at >= moment.since;
+                (apart <= self.tolerance || since_last) && !known
             }
             (_, Some(created)) => created.at >= moment.since && !known,
             (Some(_), None) => false,
-            (None, None) => !known,
+            (None, None) => !known && !self.by_cursor,
         };
         if new { EventType::Created } else { EventType::Updated }
     }

@@ -17,6 +17,8 @@ fn field(path: &str) -> Option<DateField> {
 fn rules() -> Rules {
     Rules {
         object_type: "contacts".into(),
+        types: None,
+        by_cursor: false,
         id: Path::parse("id").unwrap(),
         id_else: None,
         updated: field("u"),
@@ -33,12 +35,7 @@ fn rules() -> Rules {
 
 /// The last poll came to 10:00, five minutes are looked at again, and it is 10:15.
 fn moment() -> Moment {
-    Moment {
-        since: at("2026-01-02T09:55:00Z"),
-        last: at("2026-01-02T10:00:00Z"),
-        start: at("2026-01-02T10:15:00Z"),
-        clock: at("2026-01-02T10:15:00Z"),
-    }
+    Moment { since: at("2026-01-02T09:55:00Z"), start: at("2026-01-02T10:15:00Z"), clock: at("2026-01-02T10:15:00Z") }
 }
 
 fn record(updated: &str, created: &str) -> Value {
@@ -82,13 +79,46 @@ fn equal_dates_within_the_tolerance_are_new_and_others_are_not() {
 }
 
 #[test]
+fn what_is_known_is_not_new_however_close_its_dates_are() {
+    let changed_at_once = record("10:05:00.002", "10:05:00.001");
+    let tolerant = Rules { tolerance: Duration::from_secs(10), ..rules() };
+    assert_eq!(told(&tolerant, &changed_at_once).event_type, EventType::Created);
+    assert_eq!(told_known(&tolerant, &changed_at_once, true).event_type, EventType::Updated);
+}
+
+#[test]
+fn where_a_cursor_knows_what_is_new_nothing_waits_and_each_state_is_a_version() {
+    let by_cursor =
+        Rules { by_cursor: true, filter_by_updated: false, filter_by_current: true, created: None, ..rules() };
+    let by_cursor = Rules { version: Path::parse("rev").ok(), ..by_cursor };
+    let entry = |place: &str| json!({"id": 7, "rev": "r1", "u": "2026-01-02T10:15:00Z", "path": place});
+    let here = told(&by_cursor, &entry("/a"));
+    assert_eq!((here.event_type, here.position), (EventType::Updated, None));
+    assert_ne!(here.version, told(&by_cursor, &entry("/b")).version, "it was moved");
+    assert_eq!(told(&by_cursor, &json!({"id": 8})).event_type, EventType::Updated, "nothing says that it is new");
+}
+
+#[test]
+fn a_record_may_say_of_which_type_it_is() {
+    let of = [("file".to_owned(), "files".to_owned())].into();
+    let rules = Rules { types: Some(Types { at: Path::parse("tag").unwrap(), of }), ..rules() };
+    for (tag, expected) in [(json!("file"), "files"), (json!("folder"), "contacts"), (json!(null), "contacts")] {
+        let mut record = record("10:05:00.5", "10:00:00.5");
+        record["tag"] = tag;
+        assert_eq!(told(&rules, &record).object_type, expected);
+    }
+}
+
+#[test]
 fn a_connector_may_call_what_was_made_since_the_last_poll_new() {
     let since = Rules { new_since_last: true, ..rules() };
     let made_since = record("10:14:00.5", "10:05:00.0");
     assert_eq!(told(&since, &made_since).event_type, EventType::Created);
     assert_eq!(told(&rules(), &made_since).event_type, EventType::Updated, "the contract's rule");
     assert_eq!(told_known(&since, &made_since, true).event_type, EventType::Updated);
-    assert_eq!(told(&since, &record("10:14:00.5", "10:00:00.0")).event_type, EventType::Updated);
+    let shown_late = record("10:14:00.5", "09:55:00.0");
+    assert_eq!(told(&since, &shown_late).event_type, EventType::Created, "the last poll came to 10:00 without it");
+    assert_eq!(told(&since, &record("10:14:00.5", "09:54:59.999")).event_type, EventType::Updated);
 }
 
 #[test]
@@ -255,10 +285,9 @@ proptest! {
         let record = json!({"id": "x", "u": date(updated), "c": date(created)});
         let rules = Rules { tolerance: Duration::from_secs(tolerance), new_since_last: known, ..rules() };
         let later = Moment {
-            last: moment().last.plus(Duration::from_secs(shift)),
+            since: moment().since.plus(Duration::from_secs(shift)),
             start: moment().start.plus(Duration::from_secs(shift)),
             clock: moment().clock.plus(Duration::from_secs(shift)),
-            ..moment()
         };
         let id = |moment: &Moment, known: bool| match rules.classify(&record, moment, |_| known) {
             Classified::Told(told) => Some(told.id(InstanceId::from_random(7))),

@@ -30,6 +30,12 @@ impl Version {
         Self::of(&hash)
     }
 
+    /// The same as a change since a cursor: what returns to an earlier state is another change.
+    #[must_use]
+    pub fn since(self, cursor: &str) -> Self {
+        Self::of(&Sha256::new_with_prefix(b"since").chain_update(self.0).chain_update(cursor))
+    }
+
     /// The version's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

@@ -10,8 +10,9 @@
 //! `{objectName}` in a resource's key and URL; where neither of the two lists a resource, it is the list. Beside a list it
 //! narrows what is told, as for webhooks, which is not decided here.
 //!
-//! Beside the contract's fields a resource may have `recordsField`, a path to the records of an answer, and `pagination`, as
-//! definitions write it (`{"page": {"query": "page", "first": 1}}`): with them any JSON API can be polled.
+//! Beside the contract's fields a resource may have `recordsField`, a path to the records of an answer, `deletedField`, where
+//! something stands in the record of what is gone, and `pagination`, as definitions write it (`{"page": {"query": "page",
+//! "first": 1}}`): with them any JSON API can be polled.
 //!
 //! A resource without a URL, or with one of the hub (`/hubs/crm/contacts`), is the connector's resource of that name.
 
@@ -77,6 +78,8 @@ pub struct Resource {
     pub records: Option<Path>,
     /// How an answer goes on. Pollhook's own.
     pub paging: Option<Paging>,
+    /// Where something stands in a record of what is gone; `None`: the connector knows. Pollhook's own.
+    pub deleted: Option<Path>,
 }
 
 /// Where a date is, and how it is written.
@@ -130,6 +133,7 @@ impl Resource {
             poll_delay: None,
             records: None,
             paging: None,
+            deleted: None,
         }
     }
 }

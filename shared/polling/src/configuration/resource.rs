@@ -44,7 +44,7 @@ pub(super) fn read(name: &str, value: &Value) -> Result<Resource, Problem> {
         UrlTemplate::parse(url)
             .map_err(|error| problem("url", &Value::String(error.placeholder.clone()), &error.problem))
     });
-    let id = fields.text(fields.fields, "idField")?.map(|path| fields.path("idField", path)).transpose()?;
+    let id = fields.place("idField")?;
     let (updated, created) = dates_of(&fields)?;
     Ok(Resource {
         url: url.transpose()?,
@@ -57,10 +57,8 @@ pub(super) fn read(name: &str, value: &Value) -> Result<Resource, Problem> {
         created_tolerance: fields.seconds("createdCheckTolerance")?,
         page_size: fields.number("pageSize", 1..=MAX_PAGE)?.and_then(|size| u32::try_from(size).ok()),
         poll_delay: fields.seconds("pollDelay")?,
-        records: fields
-            .text(fields.fields, "recordsField")?
-            .map(|path| fields.path("recordsField", path))
-            .transpose()?,
+        records: fields.place("recordsField")?,
+        deleted: fields.place("deletedField")?,
         paging: fields.paging()?,
         ..Resource::named(name)
     })
@@ -116,6 +114,11 @@ impl<'a> Fields<'a> {
             Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.trim().is_empty())),
             Some(other) => Err(self.problem(name, other, &"it is a text")),
         }
+    }
+
+    /// A path into a record, or an answer.
+    fn place(&self, name: &str) -> Result<Option<Path>, Problem> {
+        self.text(self.fields, name)?.map(|text| self.path(name, text)).transpose()
     }
 
     fn path(&self, name: &str, text: &str) -> Result<Path, Problem> {

@@ -64,9 +64,11 @@ fn a_whole_resource_is_read() {
 
 #[test]
 fn an_api_that_no_connector_knows_is_described_by_the_resource() {
-    let resource =
-        one(&json!({"url": "/c", "recordsField": "data.items", "pagination": {"page": {"query": "page", "first": 1}}}));
+    let resource = one(
+        &json!({"url": "/c", "recordsField": "data.items", "deletedField": "gone", "pagination": {"page": {"query": "page", "first": 1}}}),
+    );
     assert_eq!(resource.records, Path::parse("data.items").ok());
+    assert_eq!(resource.deleted, Path::parse("gone").ok());
     assert!(matches!(resource.paging, Some(Paging::Page(counting)) if counting.first == 1));
 }
 
@@ -137,6 +139,7 @@ fn one_bad_resource_is_a_problem_beside_its_good_neighbours() {
         ("pollDelay", "-5", json!({"pollDelay": -5}), "whole number from 0"),
         ("createdCheckTolerance", "1.5", json!({"createdCheckTolerance": 1.5}), "whole number"),
         ("recordsField", "\"a..b\"", json!({"recordsField": "a..b"}), "properties.id"),
+        ("deletedField", "\"a[\"", json!({"deletedField": "a["}), "properties.id"),
         ("pagination", "an object", json!({"pagination": {"pages": {}}}), "\"first\": 1"),
         ("the resource", "\"/url\"", json!("/url"), "an object"),
     ] {

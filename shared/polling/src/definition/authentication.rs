@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::placeholders::Template;
+
 /// How a request says whose it is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Authentication {
     /// By an access token of OAuth 2.
@@ -16,6 +18,20 @@ pub enum Authentication {
     Basic(Basic),
     /// Not at all.
     None(None_),
+    /// In one of several ways, of which an instance's configuration names one.
+    Choice(Choice),
+}
+
+/// Several ways, of which an instance's configuration names one.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// The configuration key that names it.
+    pub setting: String,
+    /// Which one it is where nothing is named.
+    pub default: String,
+    /// The ways, by name.
+    pub of: BTreeMap<String, Authentication>,
 }
 
 /// OAuth 2, by authorisation code and refresh token.
@@ -50,13 +66,13 @@ pub enum ClientAuth {
 }
 
 /// A key that stands in one place of every request.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
-    /// The header.
-    pub header: Option<String>,
-    /// The parameter of the query.
-    pub query: Option<String>,
+    /// The header; `{…}` stands for a value of the configuration.
+    pub header: Option<Template>,
+    /// The parameter of the query; the same.
+    pub query: Option<Template>,
     /// What stands before it, e.g. `Bearer `.
     #[serde(default)]
     pub prefix: String,
@@ -80,6 +96,20 @@ pub struct Basic {
 pub struct None_ {}
 
 impl Authentication {
+    /// The way that counts where `value` knows the instance's configuration.
+    ///
+    /// # Errors
+    /// The configuration key, and the names that it may have, where it names none of them.
+    pub fn chosen<'a, 's>(&'a self, value: impl Fn(&str) -> Option<&'s str>) -> Result<&'a Self, Unchosen> {
+        let Self::Choice(choice) = self else { return Ok(self) };
+        let named = value(&choice.setting).map(str::trim).filter(|named| !named.is_empty()).unwrap_or(&choice.default);
+        let found = choice.of.iter().find(|(name, _)| name.eq_ignore_ascii_case(named)).map(|(_, way)| way);
+        found.ok_or_else(|| Unchosen {
+            setting: choice.setting.clone(),
+            known: choice.of.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        })
+    }
+
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let https = |url: &str| url.starts_with("https://") && url::Url::parse(url).is_ok();
         match self {
@@ -89,14 +119,33 @@ impl Authentication {
             Self::ApiKey(key) if key.header.is_some() == key.query.is_some() => {
                 Err("a key stands in exactly one place: `header` or `query`")
             }
-            Self::ApiKey(ApiKey { header: Some(header), .. }) if http::HeaderName::try_from(header).is_err() => {
+            Self::ApiKey(ApiKey { header: Some(header), .. })
+                if header.constant().is_some_and(|name| http::HeaderName::try_from(name).is_err()) =>
+            {
                 Err("the key's `header` is no header name")
             }
             Self::ApiKey(key) if key.setting.is_empty() => Err("`setting` is the configuration key that holds the key"),
             Self::Basic(Basic { username: None, password: None }) => {
                 Err("basic authentication has a `username`, a `password` or both")
             }
+            Self::Choice(choice) if choice.setting.is_empty() || !choice.of.contains_key(&choice.default) => {
+                Err("a choice has a `setting`, and its `default` is one `of` its ways")
+            }
+            Self::Choice(choice) => choice.of.values().try_for_each(|way| match way {
+                Self::Choice(_) => Err("a choice is not one of a choice"),
+                way => way.check(),
+            }),
             _ => Ok(()),
         }
     }
+}
+
+/// An instance's configuration that names no way of a [`Choice`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is not one of {known}")]
+pub struct Unchosen {
+    /// The configuration key.
+    pub setting: String,
+    /// What it may be.
+    pub known: String,
 }

@@ -71,7 +71,16 @@ fn what_does_not_fit_together_is_told_with_the_resource() {
         ("paging:", "paging: { offset: {} }", "exactly one place"),
         ("paging:", "paging: { cursor: { from: a, query: b, body: c } }", "exactly one place"),
         ("paging:", "paging: { page: { query: page, first: 1 } }\n    start: /x", "cursor"),
+        ("paging:", "paging: { page: { query: page, from_last: true } }", "offset or a cursor"),
+        ("ordered:", "ordered: false\n    overlap: 5", "begins again"),
         ("paging:", "most: 10\n    paging: { link: {} }", "`most`"),
+        ("records:", "records: \"{entity}\"", "one of `values`"),
+        ("records:", "records: \"a.{entity}\"\n    values: { entity: a..b }", "one of `values`"),
+        ("paging:", "beyond: { path: /x, paging: { link: {} }, records: x }", "`most`"),
+        ("paging:", "most: 5\n    beyond: { path: /x, paging: { offset: {} }, records: x }", "exactly one place"),
+        ("paging:", "most: 5\n    beyond: { path: https://x.example, paging: { link: {} }, records: x }", "base URL"),
+        ("paging:", "most: 5\n    beyond: { path: /x, paging: { since: {} }, records: x }", "begins again"),
+        ("paging:", "start: /x\n    paging: { cursor: { from: a, body: b } }", "what is new"),
         ("contacts:", "\"con{tacts}\":", "no placeholders"),
     ] {
         let (text, _) = with(original, line);
@@ -94,6 +103,13 @@ fn an_authentication_that_cannot_work_is_refused() {
         ("api_key: { header: \"a b\", setting: k }", "no header name"),
         ("api_key: { header: a, setting: \"\" }", "`setting`"),
         ("basic: {}", "`username`"),
+        ("choice: { setting: a, default: b, of: {} }", "`default`"),
+        ("choice: { setting: \"\", default: b, of: { b: { none: {} } } }", "`setting`"),
+        ("choice: { setting: a, default: b, of: { b: { basic: {} } } }", "`username`"),
+        (
+            "choice: { setting: a, default: b, of: { b: { choice: { setting: a, default: c, of: { c: { none: {} } } } } } }",
+            "not one of a choice",
+        ),
         ("oauth2: { authorize_url: http://a.example, token_url: https://a.example, client_auth: body }", "https"),
         ("oauth2: { authorize_url: https://a.example, token_url: \"https://\", client_auth: body }", "https"),
     ] {

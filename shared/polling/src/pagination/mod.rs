@@ -13,7 +13,9 @@
 //! | `url` | the URL that stands at a path of the body; it may be relative; `stable` the same |
 //! | `since` | the same query again, from the last record's date on: for providers that order by it, and shift nothing |
 //!
-//! A query may be capped (`restart`): beyond so many records it begins again as `since` does.
+//! A query may be capped (`restart`): beyond so many records it begins again as `since` does. One that counts by offset or
+//! by cursor may do so at every page (`from_last`): whatever changes while it reads then shifts nothing past the reader,
+//! unless a whole page is of one date, through which it counts.
 //!
 //! *Failure:* [`PagingError`] means that the query was not read to its end. What was read counts as a part.
 
@@ -58,6 +60,10 @@ pub struct Counting {
     /// What the first page is.
     #[serde(default)]
     pub first: u64,
+    /// Whether the next page begins at the last record's date, where that is later than what the query asks from: only
+    /// records of one date are counted then. Of an offset.
+    #[serde(default)]
+    pub from_last: bool,
 }
 
 /// Where a cursor is and where it goes. With neither `query` nor `body` the request says `{cursor}`.
@@ -79,6 +85,9 @@ pub struct Cursor {
     pub alone: bool,
     /// How many records the provider shows of one query.
     pub restart: Option<u64>,
+    /// Whether it is a count in disguise, and the next page begins at the last record's date as that of an offset may.
+    #[serde(default)]
+    pub from_last: bool,
 }
 
 /// The header `Link`.
@@ -186,8 +195,11 @@ pub struct Progress {
     since: Timestamp,
     turn: Turn,
     turns: BTreeSet<String>,
-    /// The last dates of the first page and of the last, where records come in the order of dates.
-    dates: (Option<Timestamp>, Option<Timestamp>),
+    beyond: bool,
+    /// The last date of the last page, where records come in the order of dates.
+    last: Option<Timestamp>,
+    /// The last date of the page after which records were counted first; the date is none where they come in no order.
+    counted: Option<Option<Timestamp>>,
 }
 
 /// Empty pages in a row that are enough: Dropbox sends some, nobody sends so many.
@@ -200,7 +212,7 @@ impl Progress {
     #[must_use]
     pub fn new(since: Timestamp, budget: u32) -> Self {
         let (turn, turns) = (Turn::First, BTreeSet::new());
-        Self { budget, pages: 0, records: 0, empty: 0, since, turn, turns, dates: (None, None) }
+        Self { budget, pages: 0, records: 0, empty: 0, since, turn, turns, beyond: false, last: None, counted: None }
     }
 
     /// Before the first page of a query that goes on where a cursor left it.
@@ -221,23 +233,39 @@ impl Progress {
         self.since
     }
 
-    /// The last dates of the first page and of the last.
-    pub(crate) fn dates(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        self.dates
+    /// The last date of the last page.
+    pub(crate) fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+
+    /// The last date of what was read before any records were counted; `None`: none were.
+    pub(crate) fn counted(&self) -> Option<Option<Timestamp>> {
+        self.counted
     }
 
     /// Notes a page's last date.
     pub(crate) fn note(&mut self, last: Option<Timestamp>) {
-        if self.pages == 0 {
-            self.dates.0 = last;
-        }
-        self.dates.1 = last.or(self.dates.1);
+        self.last = last.or(self.last);
     }
 
-    /// Notes the only page of a query that does not go on; `cut`: there would be more.
-    pub(crate) fn only_page(&mut self, cut: bool) -> Next {
+    /// Notes the only page of a query that does not go on. `cut`: there would be more; `beyond`: which is asked for in
+    /// another way, from its beginning.
+    pub(crate) fn only_page(&mut self, cut: bool, beyond: bool) -> Next {
         self.pages += 1;
-        if cut { Next::Budget } else { Next::End }
+        if !cut {
+            return Next::End;
+        }
+        if !beyond || self.pages >= self.budget {
+            return Next::Budget;
+        }
+        (self.beyond, self.last) = (true, None);
+        Next::Turn(Turn::First)
+    }
+
+    /// Whether an answer was cut off, and the rest is asked for in another way.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.beyond
     }
 
     /// How many pages were read.
@@ -254,7 +282,19 @@ impl Paging {
         match self {
             Self::Offset(_) | Self::Page(_) => true,
             Self::Link(Link { stable }) | Self::Url(NextUrl { stable, .. }) => !stable,
-            Self::Cursor(_) | Self::Since(_) => false,
+            Self::Cursor(Cursor { from_last, .. }) => *from_last,
+            Self::Since(_) => false,
+        }
+    }
+
+    /// Whether it begins again from the last record's date: then records come in that order, in pages of a known size.
+    #[must_use]
+    pub fn restarts(&self) -> bool {
+        match self {
+            Self::Offset(counting) => counting.from_last,
+            Self::Cursor(cursor) => cursor.from_last || cursor.restart.is_some(),
+            Self::Since(_) => true,
+            Self::Page(_) | Self::Link(_) | Self::Url(_) => false,
         }
     }
 
@@ -268,7 +308,10 @@ impl Paging {
         progress.empty = if page.records == 0 { progress.empty + 1 } else { 0 };
         let full = page.records > 0 && page.page_size.is_none_or(|size| page.records >= size as usize);
         let turn = match self {
-            Self::Offset(counting) => full.then(|| Turn::Offset(counting.first + progress.records)),
+            Self::Offset(counting) => full.then(|| {
+                let again = from_last(counting.from_last, page, progress);
+                again.unwrap_or(Turn::Offset(counting.first + progress.records))
+            }),
             Self::Page(counting) => full.then(|| Turn::Page(counting.first + u64::from(progress.pages))),
             Self::Cursor(cursor) => cursor.next(page, progress)?,
             Self::Link(_) => link::next(page.headers).map(|url| followed(page.url, &url)).transpose()?,
@@ -288,11 +331,14 @@ impl Paging {
             Turn::Since(date) => format!("since {}", date.as_millis()),
             Turn::Cursor(cursor) => format!("{} {cursor}", progress.since.as_millis()),
             Turn::Url(url) => url.clone(),
-            Turn::First | Turn::Offset(_) | Turn::Page(_) => format!("{turn:?}"),
+            Turn::First | Turn::Offset(_) | Turn::Page(_) => format!("{} {turn:?}", progress.since.as_millis()),
         };
         let first = matches!(&turn, Turn::Url(url) if url == page.url);
         if first || !progress.turns.insert(key) {
             return Err(PagingError::Repeats(progress.pages));
+        }
+        if self.counts() && !matches!(turn, Turn::Since(_)) {
+            progress.counted = progress.counted.or(Some(page.last));
         }
         if progress.pages >= progress.budget {
             return Ok(Next::Budget);
@@ -317,6 +363,9 @@ impl Cursor {
             Some(Value::Number(number)) => number.to_string(),
             Some(_) => return Err(PagingError::Unreadable),
         };
+        if let Some(again) = from_last(self.from_last, page, progress) {
+            return Ok(Some(again));
+        }
         // The next page would go beyond what the provider shows of one query.
         let next_page = page.page_size.map_or(page.records as u64, u64::from);
         if self.restart.is_some_and(|most| progress.records + next_page > most) {
@@ -324,6 +373,11 @@ impl Cursor {
         }
         Ok(Some(Turn::Cursor(cursor)))
     }
+}
+
+/// The same query from the last record's date on, where it is to be `wanted` and leads further than the query did.
+fn from_last(wanted: bool, page: &Received<'_>, progress: &Progress) -> Option<Turn> {
+    page.last.filter(|last| wanted && *last > progress.since).map(Turn::Since)
 }
 
 /// The same query from the last record's date on.

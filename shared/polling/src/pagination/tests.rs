@@ -72,6 +72,35 @@ fn a_cursor_leads_on_until_there_is_none() {
 }
 
 #[test]
+fn what_counts_begins_again_from_the_last_date_and_counts_only_within_one() {
+    let body = json!({"paging": {"next": {"after": "2"}}});
+    let dated = |last: i64| Received { last: Some(Timestamp::from_millis(last)), ..page(&body, 2) };
+    let since = |at: i64| Ok(Next::Turn(Turn::Since(Timestamp::from_millis(at))));
+    for (paging, counted) in [
+        (
+            json!({"cursor": {"from": "paging.next.after", "body": "after", "from_last": true}}),
+            Turn::Cursor("2".into()),
+        ),
+        (json!({"offset": {"query": "start", "first": 1, "from_last": true}}), Turn::Offset(3)),
+    ] {
+        let paging = self::paging(paging);
+        assert!(paging.counts() && paging.restarts());
+        let mut progress = progress();
+        assert_eq!(paging.next(&dated(1000), &mut progress), Ok(Next::Turn(counted.clone())), "a page of one date");
+        assert_eq!(progress.counted(), Some(Some(Timestamp::from_millis(1000))));
+        assert_eq!(paging.next(&dated(3000), &mut progress), since(3000));
+        assert_eq!(paging.next(&dated(5000), &mut progress), since(5000));
+        assert_eq!(paging.next(&dated(5000), &mut progress), Ok(Next::Turn(counted)), "the count begins again too");
+        assert_eq!(progress.counted(), Some(Some(Timestamp::from_millis(1000))), "where counting began");
+        assert_eq!(paging.next(&Received { records: 0, body: &json!({}), ..dated(0) }, &mut progress), Ok(Next::End));
+
+        let mut uncounted = self::progress();
+        assert_eq!(paging.next(&dated(1001), &mut uncounted), since(1001));
+        assert_eq!(uncounted.counted(), None, "nothing shifted");
+    }
+}
+
+#[test]
 fn where_a_cursor_always_stands_another_field_says_whether_there_is_more() {
     let dropbox = paging(
         json!({"cursor": {"from": "cursor", "more": "has_more", "body": "cursor", "alone": true, "path": "/2/files/list_folder/continue"}}),
@@ -198,13 +227,14 @@ fn paging_by_dates_asks_again_from_the_last() {
 proptest! {
     #[test]
     fn reading_ends_whatever_the_provider_answers(
-        which in 0..6usize,
+        which in 0..8usize,
         pages in proptest::collection::vec(("[a-c/?=:.@]{0,3}", 0..3usize, 0..3000i64), 1..80),
         budget in 1..30u32,
     ) {
         let paging = paging([
             json!({"offset": {"query": "o"}}), json!({"page": {"query": "p"}}), json!({"cursor": {"from": "next"}}),
             json!({"url": {"at": "next"}}), json!({"since": {}}), json!({"cursor": {"from": "next", "restart": 3}}),
+            json!({"offset": {"query": "o", "from_last": true}}), json!({"cursor": {"from": "next", "from_last": true, "restart": 3}}),
         ][which].clone());
         let mut progress = Progress::new(Timestamp::from_millis(1000), budget);
         let (mut url, mut turns) = (URL.to_owned(), Vec::new());

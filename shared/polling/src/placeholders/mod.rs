@@ -165,6 +165,16 @@ impl Template {
         self.pieces.iter().any(asks)
     }
 
+    /// The text, where it has no placeholders.
+    #[must_use]
+    pub fn constant(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// The names in it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {

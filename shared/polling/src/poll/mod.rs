@@ -74,6 +74,8 @@ pub struct Summary {
     pub without_id: usize,
     /// Without a date among everything that a provider has.
     pub without_date: usize,
+    /// Whether an answer was cut off, and the rest asked for in a way that may not show all that is gone.
+    pub beyond: bool,
 }
 
 /// Whether there is another page to ask for.
@@ -165,7 +167,10 @@ impl<'a> Poll<'a> {
         for record in page.records {
             let known = |object_id: &str| self.position.knows(object_id);
             match self.query.rules.classify(record, &moment, known) {
-                Classified::Told(told) => {
+                Classified::Told(mut told) => {
+                    if let Place::Cursor(cursor) = self.place {
+                        told.version = told.version.since(cursor);
+                    }
                     let repeated = self.position.is_told(&told) || self.seen.has(&told);
                     self.seen.note(&told, repeated);
                     if repeated {
@@ -218,7 +223,7 @@ impl<'a> Poll<'a> {
             complete: self.ended,
             stopped: self.stopped,
             forgotten,
-            summary: self.summary,
+            summary: Summary { beyond: self.progress.is_beyond(), ..self.summary },
         }
     }
 }

@@ -263,6 +263,30 @@ fn a_cursor_is_kept_from_page_to_page_and_from_poll_to_poll() {
 }
 
 #[test]
+fn what_is_moved_and_moved_back_is_told_each_time_and_a_poll_that_is_repeated_tells_the_same() {
+    let (polling, query) = query(DROPBOX, &json!({"files": {}}));
+    let none = BTreeMap::new();
+    let polled = |cursor: &str, path: &str| {
+        let place = Place::Cursor(cursor.into());
+        let mut poll = Poll::begin(&polling, &query, &none, &place, second(0), 10);
+        let request = poll.request().unwrap();
+        let entry = json!({".tag": "file", "id": "id:1", "rev": "r", "path_lower": path, "server_modified": "2015-05-12T15:50:38Z"});
+        let folder = json!({".tag": "folder", "id": "id:2", "path_lower": "/f"});
+        poll.take(&request, &HeaderMap::new(), &json!({"entries": [entry, folder, entry], "cursor": "Z"})).unwrap();
+        let finished = poll.finish();
+        assert_eq!((ids(&finished), finished.summary.repeated), (vec!["id:1", "id:2"], 1));
+        assert!(
+            finished.changes.iter().all(|change| change.told.event_type == EventType::Updated),
+            "none is known to be new"
+        );
+        finished.changes[0].told.id(InstanceId::from_random(7))
+    };
+    let (there, moved, back) = (polled("A", "/a"), polled("B", "/b"), polled("C", "/a"));
+    assert!(there != moved && moved != back && back != there);
+    assert_eq!(polled("B", "/b"), moved);
+}
+
+#[test]
 fn an_answer_that_was_cut_moves_nothing_and_is_told_all_the_same() {
     let (polling, query) = query(QUICKBOOKS, &json!({"invoices": {}}));
     let settings = BTreeMap::from([("realm.id".to_owned(), "1".to_owned())]);
@@ -280,6 +304,90 @@ fn an_answer_that_was_cut_moves_nothing_and_is_told_all_the_same() {
             (usize::try_from(count).unwrap(), second(at), complete)
         );
     }
+}
+
+/// QuickBooks, where what was cut off is asked for by a query.
+fn beyond() -> String {
+    QUICKBOOKS.replace(
+        "    most: 1000\n",
+        r#"    most: 3
+    page_size: 2
+    values: { entity: Invoice }
+    beyond:
+      path: /query
+      query: { query: "SELECT * FROM {entity} WHERE Metadata.LastUpdatedTime >= '${gmtDate:yyyy-MM-dd'T'HH:mm:ss'Z'}' STARTPOSITION {offset} MAXRESULTS {page_size}" }
+      paging: { offset: { first: 1, from_last: true } }
+      ordered: true
+      records: QueryResponse.{entity}
+      may_lack: true
+"#,
+    )
+}
+
+#[test]
+fn what_was_cut_off_is_asked_for_in_another_way_and_then_the_position_moves() {
+    let (polling, query) = query(&beyond(), &json!({"invoices": {}}));
+    let settings = BTreeMap::from([("realm.id".to_owned(), "1".to_owned())]);
+    let place = Place::Position(Position::starting(second(0)));
+    let record = |n: i64| json!({"Id": n.to_string(), "SyncToken": "0", "MetaData": {"LastUpdatedTime": second(n).iso_seconds()}});
+    let list = |numbers: &[i64]| numbers.iter().map(|n| record(*n)).collect::<Vec<_>>();
+    let cut = json!({"CDCResponse": [{"QueryResponse": [{"Invoice": list(&[5, 4, 3])}]}]});
+    let pages = [list(&[1, 2]), list(&[2, 3]), list(&[3, 4]), list(&[4, 5]), list(&[5])];
+    let mut poll = Poll::begin(&polling, &query, &settings, &place, second(60), 2000);
+    let mut urls = Vec::new();
+    let answers = std::iter::once(cut).chain(pages.map(|page| json!({"QueryResponse": {"Invoice": page}})));
+    for (n, answer) in answers.enumerate() {
+        let request = poll.request().unwrap();
+        let expected = if n < 5 { Step::More } else { Step::Done };
+        assert_eq!(poll.take(&request, &HeaderMap::new(), &answer), Ok(expected), "{n}");
+        urls.push(request.url);
+    }
+    assert!(
+        urls[0].contains("/cdc?") && urls[1].contains("STARTPOSITION%201%20") && urls[1].contains("Invoice"),
+        "{urls:?}"
+    );
+    let since = |n: i64| second(n).iso_seconds().replace(':', "%3A");
+    assert!(urls[2].contains(&since(2)) && urls[5].contains(&since(5)), "{urls:?}");
+    let finished = poll.finish();
+    assert_eq!(ids(&finished), ["5", "4", "3", "1", "2"]);
+    assert!(finished.complete && finished.summary.beyond);
+    let Place::Position(position) = &finished.place else { panic!() };
+    assert_eq!(position.at(), second(5));
+
+    let mut poll = Poll::begin(&polling, &query, &settings, &place, second(60), 2000);
+    let request = poll.request().unwrap();
+    let whole = json!({"CDCResponse": [{"QueryResponse": [{"Invoice": list(&[5, 4])}]}]});
+    assert_eq!(poll.take(&request, &HeaderMap::new(), &whole), Ok(Step::Done));
+    assert!(!poll.finish().summary.beyond);
+}
+
+#[test]
+fn what_shifts_while_records_are_counted_is_told_however_old_it_is() {
+    let section = HUBSPOT.replace("restart: 10000", "restart: 10000, from_last: true");
+    let (polling, query) = query(&section, &json!({"contacts": {"pageSize": 2}}));
+    let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+    for n in 0..6 {
+        search.changes(n..n + 1, i64::from(n) + 1);
+    }
+    let mut told = std::collections::BTreeSet::new();
+    for at in [10_000, 10_001, 10_002] {
+        let none = BTreeMap::new();
+        let begun = place.clone();
+        let mut poll = Poll::begin(&polling, &query, &none, &begun, second(at), 2000);
+        loop {
+            let request = poll.request().unwrap();
+            let body = search.answer(&request);
+            // The first object goes to the end, and the others move up.
+            search.changes(0..1, 9_999);
+            if poll.take(&request, &dated(second(at)), &body).unwrap() == Step::Done {
+                break;
+            }
+        }
+        let finished = poll.finish();
+        told.extend(ids(&finished).iter().map(ToString::to_string));
+        place = finished.place;
+    }
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), ["0", "1", "2", "3", "4", "5"]);
 }
 
 proptest! {
@@ -304,6 +412,46 @@ proptest! {
         let last = (0..2).map(|n| poll(&polling, &query, &mut search, &mut place, now + 1 + n, 1000)).collect::<Vec<_>>();
         prop_assert!(last.iter().all(&mut tell));
         prop_assert!(last[1].complete && last[1].changes.is_empty());
+        for (id, (_, at)) in &search.objects {
+            prop_assert!(told.contains(&(id.to_string(), Some(second(*at)))), "{} at {}", id, at);
+        }
+    }
+
+    #[test]
+    fn whatever_changes_while_it_reads_the_last_version_of_each_is_told_and_none_twice(
+        steps in proptest::collection::vec((proptest::collection::vec(0..8u32, 0..7), 1..3000i64, 1..9usize), 1..10),
+        page in 1..4u32,
+        first in proptest::collection::vec(0..3i64, 8),
+    ) {
+        let section = HUBSPOT.replace("restart: 10000", "restart: 10000, from_last: true");
+        let (polling, query) = query(&section, &json!({"contacts": {"pageSize": page}}));
+        let (mut search, mut place) = (Search::default(), Place::Position(Position::starting(second(0))));
+        for (id, at) in (0..).zip(&first) {
+            search.changes(id..id + 1, *at);
+        }
+        let (none, mut now, mut told) = (BTreeMap::new(), 5, std::collections::BTreeSet::new());
+        let ends = std::iter::repeat_n((Vec::new(), 1, 1000), 3);
+        for (changes, after, limit) in steps.into_iter().chain(ends) {
+            now += after;
+            let (begun, mut changes) = (place.clone(), changes.into_iter());
+            let mut poll = Poll::begin(&polling, &query, &none, &begun, second(now), limit);
+            loop {
+                let request = poll.request().unwrap();
+                let body = search.answer(&request);
+                if let Some(id) = changes.next() {
+                    search.changes(id..id + 1, now);
+                }
+                if poll.take(&request, &dated(second(now)), &body).unwrap() == Step::Done {
+                    break;
+                }
+            }
+            let finished = poll.finish();
+            prop_assert!(finished.stopped.is_none());
+            for change in &finished.changes {
+                prop_assert!(told.insert((change.told.object_id.clone(), change.told.date)), "{:?}", change);
+            }
+            place = finished.place;
+        }
         for (id, (_, at)) in &search.objects {
             prop_assert!(told.contains(&(id.to_string(), Some(second(*at)))), "{} at {}", id, at);
         }

@@ -132,6 +132,13 @@ impl Position {
         Self { at, id: String::new(), floor: at, unsure: 0, told: Marks::default() }
     }
 
+    /// The position of a resource that begins to be polled `now`: a second before, since dates may be as coarse as that, and
+    /// what changes within this one is new. What changed in the second before may be told too.
+    #[must_use]
+    pub fn beginning(now: Timestamp) -> Self {
+        Self::starting(now.minus(Duration::from_secs(1)))
+    }
+
     /// How far the polls have come.
     #[must_use]
     pub fn at(&self) -> Timestamp {
@@ -153,7 +160,7 @@ impl Position {
     /// The times of a poll that begins at `start`; both are times of the provider's clock, where it shows one.
     #[must_use]
     pub fn moment(&self, overlap: Duration, start: Timestamp, clock: Timestamp) -> Moment {
-        Moment { since: self.since(overlap), last: self.at, start, clock }
+        Moment { since: self.since(overlap), start, clock }
     }
 
     /// Whether this very version was told.

@@ -4,8 +4,10 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use events::Timestamp;
 
-use crate::definition::{ApiKey, Authentication, Basic, Polling};
+use crate::definition::{ApiKey, Authentication, Basic, Polling, Unchosen};
+use crate::placeholders::{Template, Values};
 
 /// A secret and its place in a request. Its `Debug` shows the place alone.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,32 +25,62 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// A secret that is not there, by its configuration key.
+/// Why there is no credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} has no value in the instance's configuration")]
-pub struct Missing(pub String);
+pub enum CredentialError {
+    /// A secret, or a part of its place, that is not there, by its configuration key.
+    #[error("{0} has no value in the instance's configuration")]
+    Missing(String),
+    /// The configuration names no way that there is.
+    #[error(transparent)]
+    Unchosen(#[from] Unchosen),
+    /// The configuration names a header that cannot hold a credential.
+    #[error("{0:?} is no header that a credential can stand in")]
+    Header(String),
+}
 
 /// What [`Polling::credential`] asks for where the authentication is OAuth's.
 pub const ACCESS_TOKEN: &str = "oauth.user.token";
 
+/// Headers of the request itself: a configured value there would change what is asked, and of whom.
+const RESERVED: [&str; 6] = ["connection", "content-length", "content-type", "host", "te", "transfer-encoding"];
+
 impl Polling {
-    /// What a request says of whose it is; `None` where it says nothing. `secret` knows secrets by their configuration keys;
-    /// that of OAuth's access token is [`ACCESS_TOKEN`].
+    /// What a request says of whose it is; `None` where it says nothing. `value` knows the instance's configuration, its
+    /// secrets and what is no secret, by their keys; OAuth's access token is [`ACCESS_TOKEN`].
     ///
     /// # Errors
-    /// [`Missing`].
-    pub fn credential<'s>(&self, secret: impl Fn(&str) -> Option<&'s str>) -> Result<Option<Credential>, Missing> {
-        let get = |key: &str| {
-            secret(key).map(str::trim).filter(|value| !value.is_empty()).ok_or_else(|| Missing(key.to_owned()))
-        };
+    /// [`CredentialError`].
+    pub fn credential<'s>(
+        &self,
+        value: impl Fn(&str) -> Option<&'s str>,
+    ) -> Result<Option<Credential>, CredentialError> {
+        let known = |key: &str| value(key).map(str::trim).filter(|value| !value.is_empty());
+        let get = |key: &str| known(key).ok_or_else(|| CredentialError::Missing(key.to_owned()));
         let authorization = |value: String| Some(Credential::Header("authorization".into(), value));
-        Ok(match &self.authentication.value {
+        Ok(match self.authentication.value.chosen(&value)? {
             Authentication::Oauth2(_) => authorization(format!("Bearer {}", get(ACCESS_TOKEN)?)),
             Authentication::ApiKey(ApiKey { header, query, prefix, setting }) => {
-                let value = format!("{prefix}{}", get(setting)?);
+                let secret = format!("{prefix}{}", get(setting)?);
+                let place = |template: &Template| {
+                    let own = |name: &str| known(name).map(|value| (name.to_owned(), value.to_owned()));
+                    let mut settings = self.defaults.clone();
+                    settings.extend(template.names().filter_map(own));
+                    let zero = Timestamp::from_millis(0);
+                    let values = Values { since: zero, now: zero, format: None, zone: None, settings: &settings };
+                    template
+                        .fill(&values)
+                        .map_err(|_| CredentialError::Missing(template.names().next().unwrap_or_default().to_owned()))
+                };
                 match (header, query) {
-                    (Some(header), _) => Some(Credential::Header(header.to_ascii_lowercase(), value)),
-                    (None, Some(query)) => Some(Credential::Query(query.clone(), value)),
+                    (Some(header), _) => {
+                        let name = place(header)?.to_ascii_lowercase();
+                        if RESERVED.contains(&name.as_str()) || http::HeaderName::try_from(&name).is_err() {
+                            return Err(CredentialError::Header(name));
+                        }
+                        Some(Credential::Header(name, secret))
+                    }
+                    (None, Some(query)) => Some(Credential::Query(place(query)?, secret)),
                     (None, None) => None,
                 }
             }
@@ -56,7 +88,8 @@ impl Polling {
                 let part = |key: &Option<String>| key.as_deref().map_or(Ok(""), get);
                 authorization(format!("Basic {}", STANDARD.encode(format!("{}:{}", part(username)?, part(password)?))))
             }
-            Authentication::None(_) => None,
+            // A choice is none of a choice's ways.
+            Authentication::None(_) | Authentication::Choice(_) => None,
         })
     }
 }

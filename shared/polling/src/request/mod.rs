@@ -31,8 +31,8 @@ use crate::path::Path;
 use crate::placeholders::{Template, Unfilled, UrlTemplate, Values};
 use crate::position::Through;
 
-pub use credential::{ACCESS_TOKEN, Credential, Missing};
-pub use parts::{BaseUrl, Body};
+pub use credential::{ACCESS_TOKEN, Credential, CredentialError};
+pub use parts::{BaseUrl, Body, RecordsAt};
 
 use parts::{set_field, set_parameter};
 
@@ -45,18 +45,26 @@ pub struct Query {
     pub rules: Rules,
     /// How long is looked at again.
     pub overlap: Duration,
-    /// Whether records come in the order of their updated date.
-    pub ordered: bool,
-    ask: Ask,
-    paging: Option<Paging>,
+    way: Way,
+    /// What is asked for the rest of a poll whose answer was cut off.
+    beyond: Option<Box<Way>>,
     start: Option<String>,
     most: Option<usize>,
+    page_size: Option<u32>,
+    values: BTreeMap<String, String>,
+}
+
+/// One way to ask, and to read what is answered.
+#[derive(Clone, Debug)]
+struct Way {
+    ask: Ask,
+    paging: Option<Paging>,
+    /// Whether records come in the order of their updated date.
+    ordered: bool,
     records: Option<Path>,
     may_lack: bool,
-    page_size: Option<u32>,
     /// Whether a page that is not full is known to be the last.
     sized: bool,
-    values: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -134,6 +142,7 @@ impl Query {
     /// # Errors
     /// [`PlanError`].
     pub fn plan(&self, polling: &Polling, asking: &Asking<'_>) -> Result<Request, PlanError> {
+        let way = self.way(asking.progress);
         let settings = self.settings(polling, asking);
         let updated = self.rules.updated.as_ref();
         let values = Values {
@@ -144,7 +153,7 @@ impl Query {
             settings: &settings,
         };
         let base = polling.base_url.value.fill(&values)?;
-        let mut request = match &self.ask {
+        let mut request = match &way.ask {
             Ask::Known { method, path, query, headers, body } => {
                 let mut url = format!("{base}{}", path.fill(&values)?);
                 for (name, template) in query {
@@ -164,7 +173,7 @@ impl Query {
                 request
             }
         };
-        self.turned(&mut request, asking.progress.turn(), &base);
+        way.turned(&mut request, asking.progress.turn(), &base);
         if request.body.is_some() {
             request.headers.entry("content-type".into()).or_insert_with(|| "application/json".into());
         }
@@ -192,10 +201,14 @@ impl Query {
     /// The cursor to keep, from an answer: where the next poll goes on.
     #[must_use]
     pub fn cursor(&self, body: &Value) -> Option<String> {
-        match &self.paging {
+        match &self.way.paging {
             Some(Paging::Cursor(cursor)) => cursor.from.text(body).map(std::borrow::Cow::into_owned),
             _ => None,
         }
+    }
+
+    fn way(&self, progress: &Progress) -> &Way {
+        self.beyond.as_deref().filter(|_| progress.is_beyond()).unwrap_or(&self.way)
     }
 
     /// What `{…}` stands for: the connector's defaults, the instance's configuration, the resource, the page.
@@ -204,7 +217,7 @@ impl Query {
         let there = |(_, value): &(&String, &String)| !value.trim().is_empty();
         settings.extend(asking.settings.iter().filter(there).map(|(name, value)| (name.clone(), value.clone())));
         settings.extend(self.values.clone());
-        let first = match &self.paging {
+        let first = match &self.way(asking.progress).paging {
             Some(Paging::Offset(counting) | Paging::Page(counting)) => counting.first,
             _ => 0,
         };
@@ -223,6 +236,49 @@ impl Query {
         settings
     }
 
+    /// The records of an answer, and what comes next. `request` is what was asked; `progress` goes on.
+    ///
+    /// # Errors
+    /// [`NoRecords`].
+    pub fn read<'v>(
+        &self,
+        request: &Request,
+        headers: &HeaderMap,
+        body: &'v Value,
+        progress: &mut Progress,
+    ) -> Result<Page<'v>, NoRecords> {
+        let way = self.way(progress);
+        let records = way.records(body)?;
+        let date = |record: &&Value| self.rules.updated.as_ref().and_then(|field| date(field, record));
+        let last = records.last().and_then(date).filter(|_| way.ordered);
+        progress.note(last);
+        let page_size = self.page_size.filter(|_| way.sized);
+        let received = Received { url: &request.url, headers, body, records: records.len(), page_size, last };
+        let next = match &way.paging {
+            Some(paging) => paging.next(&received, progress),
+            None => {
+                let cut = self.most.is_some_and(|most| records.len() >= most);
+                Ok(progress.only_page(cut, self.beyond.is_some()))
+            }
+        };
+        Ok(Page { records, next })
+    }
+
+    /// How far the query was read when reading ended: at its end, or before.
+    #[must_use]
+    pub fn through(&self, progress: &Progress, ended: bool) -> Through {
+        let last = progress.last().filter(|_| self.way(progress).ordered);
+        match (ended, progress.counted()) {
+            (true, None) => Through::All,
+            (true, Some(first)) => Through::Counted { first: first.unwrap_or(Timestamp::from_millis(i64::MIN)) },
+            // What was counted may have left something out.
+            (false, Some(first)) => first.map_or(Through::Part, Through::UpTo),
+            (false, None) => last.map_or(Through::Part, Through::UpTo),
+        }
+    }
+}
+
+impl Way {
     /// Makes the first page's request that of another page.
     fn turned(&self, request: &mut Request, turn: &Turn, base: &str) {
         let mut put = |query: &Option<String>, body: &Option<String>, value: Value| {
@@ -258,35 +314,8 @@ impl Query {
         }
     }
 
-    /// The records of an answer, and what comes next. `request` is what was asked; `progress` goes on.
-    ///
-    /// # Errors
-    /// [`NoRecords`].
-    pub fn read<'v>(
-        &self,
-        request: &Request,
-        headers: &HeaderMap,
-        body: &'v Value,
-        progress: &mut Progress,
-    ) -> Result<Page<'v>, NoRecords> {
-        let records = self.records(body)?;
-        let date = |record: &&Value| self.rules.updated.as_ref().and_then(|field| date(field, record));
-        let last = records.last().and_then(date).filter(|_| self.ordered);
-        progress.note(last);
-        let page_size = self.page_size.filter(|_| self.sized);
-        let received = Received { url: &request.url, headers, body, records: records.len(), page_size, last };
-        let next = match &self.paging {
-            Some(paging) => paging.next(&received, progress),
-            None => Ok(progress.only_page(self.most.is_some_and(|most| records.len() >= most))),
-        };
-        Ok(Page { records, next })
-    }
-
     /// The records of an answer: the list at their place; without one the body, or its only list.
-    ///
-    /// # Errors
-    /// [`NoRecords`].
-    pub fn records<'v>(&self, body: &'v Value) -> Result<Vec<&'v Value>, NoRecords> {
+    fn records<'v>(&self, body: &'v Value) -> Result<Vec<&'v Value>, NoRecords> {
         let found = match &self.records {
             Some(path) => path.find(body),
             None => match body {
@@ -303,24 +332,6 @@ impl Query {
             Some(record @ Value::Object(_)) if self.records.is_some() => Ok(vec![record]),
             None | Some(Value::Null) if self.may_lack => Ok(Vec::new()),
             _ => Err(NoRecords(self.records.as_ref().map_or_else(|| "the body".into(), Path::to_string))),
-        }
-    }
-
-    /// How far the query was read when reading ended: at its end, or before.
-    #[must_use]
-    pub fn through(&self, progress: &Progress, ended: bool) -> Through {
-        let counts = self.paging.as_ref().is_some_and(Paging::counts);
-        let (first, last) = progress.dates();
-        let beginning = Timestamp::from_millis(i64::MIN);
-        match (ended, last.filter(|_| self.ordered)) {
-            (true, _) if counts && progress.pages() > 1 => {
-                Through::Counted { first: first.filter(|_| self.ordered).unwrap_or(beginning) }
-            }
-            (true, _) => Through::All,
-            // Counted pages after the first may have left something out.
-            (false, Some(_)) if counts => first.map_or(Through::Part, Through::UpTo),
-            (false, Some(last)) => Through::UpTo(last),
-            (false, None) => Through::Part,
         }
     }
 }

@@ -1,10 +1,13 @@
-//! The parts of a request that a definition writes: where it goes, and what its body is.
+//! The parts of a request that a definition writes: where it goes, what its body is, where the records of its answer are.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Number, Value};
 use url::Url;
 
 use super::PlanError;
+use crate::path::Path;
 use crate::placeholders::{Template, UrlTemplate, Values};
 
 /// What every path is appended to.
@@ -66,6 +69,28 @@ impl BaseUrl {
 impl<'de> Deserialize<'de> for BaseUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Where records are, with placeholders for a resource's own values.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RecordsAt(String);
+
+impl RecordsAt {
+    /// The path; `None` where a placeholder has no value, or makes no path.
+    #[must_use]
+    pub fn filled(&self, values: &BTreeMap<String, String>) -> Option<Path> {
+        let fill = |text: String, (name, value): (&String, &String)| text.replace(&format!("{{{name}}}"), value);
+        let filled = values.iter().fold(self.0.clone(), fill);
+        Path::parse(&filled).ok().filter(|_| !filled.contains('{'))
+    }
+}
+
+impl<'de> Deserialize<'de> for RecordsAt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Path::parse(&text).map_err(D::Error::custom)?;
+        Ok(Self(text))
     }
 }
 

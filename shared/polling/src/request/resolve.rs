@@ -1,12 +1,13 @@
 //! What a configured resource means with a connector.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Ask, Query};
+use super::{Ask, Query, RecordsAt, Way};
 use crate::classify::{Deleted, Rules};
 use crate::configuration::{self, DateField, Problem};
 use crate::dates::{DateFormat, Zone};
-use crate::definition::{ANY, Field, Gone, Polling, Resource};
+use crate::definition::{ANY, Beyond, Field, Gone, Method, Polling, Resource};
 use crate::pagination::{Link, Paging};
 use crate::path::Path;
 use crate::placeholders::UrlTemplate;
@@ -41,6 +42,7 @@ impl Query {
             query.rules.id = configured.id.clone().unwrap_or(query.rules.id);
             query.rules.updated = configured.updated.clone().or(query.rules.updated);
             query.rules.created = configured.created.clone().or(query.rules.created);
+            query.rules.deleted = configured.deleted.clone().map(gone).or(query.rules.deleted);
         }
         Ok(query.finished(configured))
     }
@@ -48,6 +50,7 @@ impl Query {
     fn known(polling: &Polling, configured: &configuration::Resource, known: &Resource, object: &str) -> Self {
         let mut values = configured.values.clone();
         values.insert(ANY.trim_matches(['{', '}']).to_owned(), object.to_owned());
+        values.extend(known.values.clone());
         let page_size = match (configured.page_size, known.page_size.or(polling.page_size)) {
             // The connector's is what its provider allows.
             (Some(wanted), Some(most)) => Some(wanted.min(most)),
@@ -57,6 +60,8 @@ impl Query {
             name: configured.name.clone(),
             rules: Rules {
                 object_type: known.object_type.clone().unwrap_or_else(|| configured.name.clone()),
+                types: known.types.clone(),
+                by_cursor: known.start.is_some(),
                 id: known.id.clone(),
                 id_else: known.id_else.clone(),
                 updated: known.updated.as_ref().and_then(date_field),
@@ -71,21 +76,24 @@ impl Query {
                 selects: known.selects,
             },
             overlap: Duration::from_secs(known.overlap.unwrap_or(polling.overlap)),
-            ordered: known.ordered,
-            ask: Ask::Known {
-                method: known.method,
-                path: known.path.clone(),
-                query: known.query.clone(),
-                headers: known.headers.clone(),
-                body: known.body.clone(),
+            way: Way {
+                ask: Ask::Known {
+                    method: known.method,
+                    path: known.path.clone(),
+                    query: known.query.clone(),
+                    headers: known.headers.clone(),
+                    body: known.body.clone(),
+                },
+                paging: known.paging.clone(),
+                ordered: known.ordered,
+                records: known.records.as_ref().map(|records| filled(records, &values)),
+                may_lack: known.may_lack,
+                sized: known.names().any(|name| name == "page_size"),
             },
-            paging: known.paging.clone(),
+            beyond: known.beyond.as_ref().map(|beyond| Box::new(beyond.way(&values))),
             start: known.start.clone(),
             most: known.most,
-            records: known.records.clone(),
-            may_lack: known.may_lack,
             page_size,
-            sized: known.names().any(|name| name == "page_size"),
             values,
         }
     }
@@ -96,12 +104,14 @@ impl Query {
             name: configured.name.clone(),
             rules: Rules {
                 object_type: configured.name.clone(),
+                types: None,
+                by_cursor: false,
                 id: id.unwrap_or_else(Path::root),
                 id_else: None,
                 updated: configured.updated.clone(),
                 created: configured.created.clone(),
                 version: None,
-                deleted: None,
+                deleted: configured.deleted.clone().map(gone),
                 tolerance: Duration::ZERO,
                 new_since_last: false,
                 filter_by_updated: configured.updated.is_some(),
@@ -109,16 +119,23 @@ impl Query {
                 selects: url.asks_since(),
             },
             overlap: Duration::from_secs(polling.overlap),
-            ordered: false,
-            ask: Ask::Own(url),
-            paging: configured.paging.clone().or(polling.paging.clone()).or(Some(Paging::Link(Link { stable: false }))),
+            way: Way {
+                ask: Ask::Own(url),
+                paging: configured
+                    .paging
+                    .clone()
+                    .or(polling.paging.clone())
+                    .or(Some(Paging::Link(Link { stable: false }))),
+                ordered: false,
+                records: configured.records.clone().or(polling.records.clone()),
+                may_lack: false,
+                // Whether the provider heeds a page size, or caps it, nobody knows: only an empty page is the last.
+                sized: false,
+            },
+            beyond: None,
             start: None,
             most: None,
-            records: configured.records.clone().or(polling.records.clone()),
-            may_lack: false,
             page_size: configured.page_size.or(polling.page_size),
-            // Whether the provider heeds a page size, or caps it, nobody knows: only an empty page is the last.
-            sized: false,
             values: configured.values.clone(),
         };
         query.finished(configured)
@@ -127,7 +144,8 @@ impl Query {
     /// With what counts of the configuration in every case.
     fn finished(mut self, configured: &configuration::Resource) -> Self {
         self.rules.tolerance = configured.created_tolerance.unwrap_or_default();
-        self.rules.filter_by_current = configured.filter_by_current;
+        // What is put off is not shown again by a cursor.
+        self.rules.filter_by_current = configured.filter_by_current && self.start.is_none();
         if let Some(filter) = configured.filter_by_updated {
             self.rules.filter_by_updated = filter && self.rules.updated.is_some() && self.start.is_none();
         }
@@ -138,8 +156,38 @@ impl Query {
     }
 }
 
+impl Beyond {
+    fn way(&self, values: &BTreeMap<String, String>) -> Way {
+        Way {
+            ask: Ask::Known {
+                method: Method::Get,
+                path: self.path.clone(),
+                query: self.query.clone(),
+                headers: BTreeMap::new(),
+                body: None,
+            },
+            paging: Some(self.paging.clone()),
+            ordered: self.ordered,
+            records: Some(filled(&self.records, values)),
+            may_lack: self.may_lack,
+            sized: self.names().any(|name| name == "page_size"),
+        }
+    }
+}
+
+/// A section whose records' place cannot be filled does not load, and names of objects are names of fields.
+fn filled(records: &RecordsAt, values: &BTreeMap<String, String>) -> Path {
+    records.filled(values).unwrap_or_else(Path::root)
+}
+
+fn gone(path: Path) -> Deleted {
+    Deleted { path, is: None }
+}
+
+/// Names of objects as providers have them, such as `Invoice__c` and `2-3453932`: nothing that could end a word of a query.
 fn is_identifier(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain) && !name.contains("--")
 }
 
 fn date_field(field: &Field) -> Option<DateField> {

@@ -101,10 +101,9 @@ fn quickbooks_tells_deletions_and_a_full_answer_is_a_part() {
     assert_eq!(through, Through::All);
     assert_eq!(asked(&polling, &query, &realm, &[answer(1000)]).1, Through::Part);
     let nothing = json!({"CDCResponse": [{"QueryResponse": [{}]}]});
-    assert_eq!(query.records(&nothing), Ok(vec![]));
+    assert_eq!(query.way.records(&nothing), Ok(vec![]));
     let moment = crate::classify::Moment {
         since: since(),
-        last: since(),
         start: at("2026-01-02T10:00:00Z"),
         clock: at("2026-01-02T10:00:00Z"),
     };
@@ -150,8 +149,13 @@ fn salesforce_is_asked_for_any_object_at_the_instance_s_own_host() {
     );
     assert_eq!(requests[1].url, "https://na1.salesforce.com/services/data/v65.0/query/01g-500");
     assert_eq!((through, query.rules.object_type.as_str()), (Through::All, "Contact"));
-    let (_, queries) = resolved(SALESFORCE, &json!({"Contact WHERE 1=1": {}}));
-    assert!(queries[0].as_ref().unwrap_err().to_string().contains("{objectName}"));
+    for name in ["Invoice__c", "2-3453932"] {
+        assert!(resolved(SALESFORCE, &json!({ name: {} })).1[0].is_ok(), "{name}");
+    }
+    for name in ["Contact WHERE 1=1", "-Contact", "Contact--", "Contact/x", "Contact,Account"] {
+        let (_, queries) = resolved(SALESFORCE, &json!({ name: {} }));
+        assert!(queries[0].as_ref().unwrap_err().to_string().contains("{objectName}"), "{name}");
+    }
     let (_, hub) = one(SALESFORCE, &json!({"accounts": {"url": "/hubs/crm/Account?where=x"}}));
     let request = plan(&polling, &hub, &progress(), &host).unwrap();
     assert!(request.url.contains("FROM%20Account"), "{}", request.url);
@@ -213,7 +217,7 @@ fn any_api_is_polled_from_the_instance_s_configuration_alone() {
     let credential = polling.credential(secret).unwrap().unwrap();
     assert_eq!(credential, Credential::Header("authorization".into(), "Bearer s3cret".into()));
     assert!(!format!("{credential:?}").contains("s3cret"));
-    assert_eq!(polling.credential(|_| None), Err(Missing("api.key".into())));
+    assert_eq!(polling.credential(|_| None), Err(CredentialError::Missing("api.key".into())));
 }
 
 #[test]
@@ -239,14 +243,14 @@ fn an_own_url_s_records_are_found_where_they_can_be() {
     let (polling, query) = one(HTTP, &json!({"x": {"url": "/x"}}));
     assert!(!query.rules.selects);
     let (a, b) = (json!({"id": 1}), json!({"id": 2}));
-    assert_eq!(query.records(&json!([a, b])).unwrap().len(), 2);
-    assert_eq!(query.records(&json!({"total": 2, "items": [a, b]})).unwrap().len(), 2);
+    assert_eq!(query.way.records(&json!([a, b])).unwrap().len(), 2);
+    assert_eq!(query.way.records(&json!({"total": 2, "items": [a, b]})).unwrap().len(), 2);
     for other in [json!({"one": [a], "two": [b]}), json!({"id": 1}), json!("x"), json!(null)] {
-        assert_eq!(query.records(&other), Err(NoRecords("the body".into())), "{other}");
+        assert_eq!(query.way.records(&other), Err(NoRecords("the body".into())), "{other}");
     }
     let (_, placed) = one(HTTP, &json!({"x": {"url": "/x", "recordsField": "data.list"}}));
-    assert_eq!(placed.records(&json!({"data": {"list": {"id": 1}}})).unwrap().len(), 1);
-    assert_eq!(placed.records(&json!({"data": []})), Err(NoRecords("data.list".into())));
+    assert_eq!(placed.way.records(&json!({"data": {"list": {"id": 1}}})).unwrap().len(), 1);
+    assert_eq!(placed.way.records(&json!({"data": []})), Err(NoRecords("data.list".into())));
     let mut headers = HeaderMap::new();
     headers.insert(http::header::LINK, "</api/x?page=2>; rel=next".parse().unwrap());
     let mut progress = progress();
@@ -297,7 +301,65 @@ fn a_secret_goes_to_its_place_and_nowhere_else() {
     }
     let query = section("api_key: { query: api_key, setting: pass }").credential(secrets);
     assert_eq!(query, Ok(Some(Credential::Query("api_key".into(), "pw".into()))));
-    assert_eq!(section("basic: { username: absent }").credential(secrets), Err(Missing("absent".into())));
+    assert_eq!(
+        section("basic: { username: absent }").credential(secrets),
+        Err(CredentialError::Missing("absent".into()))
+    );
+}
+
+const CHOICE: &str = r#"
+base_url: "{base.url}"
+defaults: { api.key.header: X-Api-Key }
+authentication:
+  choice:
+    setting: authentication.type
+    default: bearer
+    of:
+      bearer: { api_key: { header: authorization, prefix: "Bearer ", setting: api.key } }
+      header: { api_key: { header: "{api.key.header}", setting: api.key } }
+      query: { api_key: { query: "{api.key.parameter}", setting: api.key } }
+      basic: { basic: { username: username, password: password } }
+      none: { none: {} }
+"#;
+
+#[test]
+fn an_instance_chooses_how_its_requests_say_whose_they_are() {
+    let polling = Polling::from_yaml(CHOICE).unwrap();
+    let credential = |pairs: &[(&str, &str)]| {
+        let settings = settings(pairs);
+        polling.credential(|key| settings.get(key).map(String::as_str))
+    };
+    let key = ("api.key", "s3cret");
+    let way = |way| ("authentication.type", way);
+    let header = |name: &str, value: &str| Ok(Some(Credential::Header(name.into(), value.into())));
+    for (pairs, expected) in [
+        (vec![key], header("authorization", "Bearer s3cret")),
+        (vec![key, way(" ")], header("authorization", "Bearer s3cret")),
+        (vec![key, way("Header")], header("x-api-key", "s3cret")),
+        (vec![key, way("header"), ("api.key.header", "X-Token")], header("x-token", "s3cret")),
+        (vec![key, way("query"), ("api.key.parameter", "k")], Ok(Some(Credential::Query("k".into(), "s3cret".into())))),
+        (vec![way("none")], Ok(None)),
+        (vec![key, way("query")], Err(CredentialError::Missing("api.key.parameter".into()))),
+        (vec![way("basic"), ("username", "u")], Err(CredentialError::Missing("password".into()))),
+        (vec![way("bearer")], Err(CredentialError::Missing("api.key".into()))),
+        (vec![key, way("header"), ("api.key.header", "Host")], Err(CredentialError::Header("host".into()))),
+        (vec![key, way("header"), ("api.key.header", "a b")], Err(CredentialError::Header("a b".into()))),
+    ] {
+        assert_eq!(credential(&pairs), expected, "{pairs:?}");
+    }
+    let error = credential(&[key, way("oauth")]).unwrap_err();
+    assert_eq!(error.to_string(), "authentication.type is not one of basic, bearer, header, none, query");
+}
+
+#[test]
+fn what_is_gone_is_told_where_the_configuration_says_so() {
+    let deleted = |section: &str, resource: Value| one(section, &json!({ "contacts": resource })).1.rules.deleted;
+    let at = |path: &str| Some(crate::classify::Deleted { path: Path::parse(path).unwrap(), is: None });
+    assert_eq!(deleted(HTTP, json!({"url": "/x"})), None);
+    assert_eq!(deleted(HTTP, json!({"url": "/x", "deletedField": "meta.gone"})), at("meta.gone"));
+    assert_eq!(deleted(HUBSPOT, json!({})), at("archived"));
+    assert_eq!(deleted(HUBSPOT, json!({"deletedField": "gone"})), at("gone"));
+    assert_eq!(deleted(HUBSPOT, json!({"url": "/hubs/crm/contacts", "deletedField": "gone"})), at("archived"));
 }
 
 proptest! {
