@@ -10,6 +10,7 @@
 //! | [`retries`] | `RETRY#minute#shard` / …; `TICK` / `MARK` | wake-ups further ahead than a message can be delayed |
 //! | [`wheel`] | `INTERVALS` / minutes; `WHEEL#minutes#slot#shard` / id; `TICK` / `WHEEL` | who is polled when: written with the instance, never when it is polled |
 //! | [`polls`] | `POLL#id` / `CLAIM`, `STATE`, `STATE#version#n` | where an instance's polls stand, and who may move them on |
+//! | [`plans`] | `POLL#id` / `PLAN` | what the poller needs of an instance |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
 //!
@@ -31,6 +32,7 @@ pub mod retries;
 mod schema;
 pub mod wheel;
 
+pub use instances::plans;
 pub use schema::RecordError;
 
 /// How long what is told stays readable, and a redelivery recognised, in days: the old product's event log.

@@ -31,6 +31,21 @@ pub struct Missing(pub String);
 /// What [`Polling::credential`] asks for where the authentication is OAuth's.
 pub const ACCESS_TOKEN: &str = "oauth.user.token";
 
+impl Authentication {
+    /// The configuration keys that a request's credential is made of.
+    #[must_use]
+    pub fn settings(&self) -> Vec<&str> {
+        match self {
+            Self::Oauth2(_) => vec![ACCESS_TOKEN],
+            Self::ApiKey(key) => vec![&key.setting],
+            Self::Basic(Basic { username, password }) => {
+                [username, password].into_iter().flatten().map(String::as_str).collect()
+            }
+            Self::None(_) => Vec::new(),
+        }
+    }
+}
+
 impl Polling {
     /// What a request says of whose it is; `None` where it says nothing. `secret` knows secrets by their configuration keys;
     /// that of OAuth's access token is [`ACCESS_TOKEN`].
