@@ -17,10 +17,7 @@
 //! poll, however many resources changed. A large change takes many steps, so neither memory nor what a crash repeats grows
 //! with it.
 //!
-//! *Where a resource begins.* At the instance's provisioning; one that is configured later, at the furthest that its
-//! siblings had come when they were last stored, which is before it was configured: an hour or so too early, never too
-//! late. What a worker finds out of its first poll stands in the state of all resources, told or not, so that none is taken
-//! for a later one.
+//! *Where a resource begins*, the module `settle` says.
 //!
 //! *The order* of resources begins at a random one: were it always the same, a slow resource would leave no time for those
 //! after it.
@@ -30,15 +27,15 @@
 mod fetch;
 mod outcome;
 mod read;
+mod settle;
 mod step;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use events::{InstanceId, Timestamp};
 use platform::Platform;
 use polling::configuration::{self, Configuration, Problem};
 use polling::definition::Polling;
-use polling::position::{Place, Position, State};
 use polling::request::{Credential, Missing, Query};
 use records::instances::Secrets;
 use records::plans::{self, Plan};
@@ -49,6 +46,7 @@ pub use fetch::{Answer, Fetch};
 pub use outcome::{End, Outcome, Trouble, Unpolled};
 
 use read::{Asker, Reading, Stop};
+use settle::settle;
 use step::Step;
 
 /// Who polls, with what, and for how long.
@@ -90,9 +88,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     let secrets = plan.secrets(worker.platform).await.map_err(End::Ours)?;
     let credential = credential(polling, &plan, &secrets).map_err(|missing| End::NoCredential(missing.0))?;
     let configuration = configuration::read(&plan.settings);
-    let mut state = standing.state.clone();
-    settle(&mut state, &configuration, polling, plan.created_at);
-    let step = Step::new(state);
+    let step = Step::new(settle(&standing.state, &configuration, polling, plan.created_at));
     Ok(InstancePoll {
         worker,
         plan,
@@ -113,39 +109,6 @@ fn credential(polling: &Polling, plan: &Plan, secrets: &Secrets) -> Result<Optio
         let secret = secrets.get(key).map(|secret| secret.expose_secret());
         secret.or_else(|| plan.settings.get(key).map(String::as_str))
     })
-}
-
-/// Gives every resource its place, and takes away those of resources that are no longer configured.
-fn settle(state: &mut State, configuration: &Configuration, polling: &Polling, created_at: Timestamp) {
-    let stored = state.places.values().filter_map(|place| match place {
-        Place::Position(position) => Some(position.at()),
-        Place::Cursor(_) => None,
-    });
-    let beginning = stored.max().unwrap_or(created_at).max(created_at);
-    let resources = configuration.resources.iter().map(|resource| resource.name.as_str());
-    let problems = configuration.problems.iter().map(|problem| problem.resource.as_str());
-    let names: BTreeSet<&str> = resources.chain(problems).collect();
-    // A mistake in the whole of a configuration is no wish to begin anew once it is mended.
-    if !names.contains("") {
-        state.places.retain(|name, _| names.contains(name.as_str()));
-    }
-    let by_cursor: BTreeSet<&str> = configuration
-        .resources
-        .iter()
-        .filter(|resource| Query::resolve(polling, resource).is_ok_and(|query| query.keeps_cursor()))
-        .map(|resource| resource.name.as_str())
-        .collect();
-    for name in names.into_iter().filter(|name| !name.is_empty()) {
-        let fits = |place: &Place| matches!(place, Place::Cursor(_)) == by_cursor.contains(name);
-        if state.places.get(name).is_some_and(fits) {
-            continue;
-        }
-        // A cursor begins with the provider's word for now.
-        state.places.remove(name);
-        if !by_cursor.contains(name) {
-            state.places.insert(name.to_owned(), Place::Position(Position::starting(beginning)));
-        }
-    }
 }
 
 /// A poll of an instance that is under way.
