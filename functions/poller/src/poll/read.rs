@@ -39,7 +39,7 @@ pub(super) struct Reading {
     pub(super) found: Found,
     /// Why reading ended before the query did; `None`: it came to its end, or to as much as a step holds.
     pub(super) stop: Option<Stop>,
-    /// Whether another reading comes further at once: this one came somewhere, and not to the query's end.
+    /// Whether another reading comes further at once: this one found something, and did not come to the query's end.
     pub(super) more: bool,
     /// Records that tell nothing: without an id, or without a date among everything that a provider has.
     pub(super) left_out: usize,
@@ -120,11 +120,12 @@ impl<P: Platform, F: Fetch> Asker<'_, P, F> {
                 break None;
             }
         };
-        let Finished { changes, place: reached, worth_storing, complete, stopped, summary, .. } = poll.finish();
-        let more = !complete && !changes.is_empty() && reached != *place;
+        let Finished { changes, place, worth_storing, complete, stopped, summary, .. } = poll.finish();
+        // What was found is remembered, or a cursor led on from it: another reading comes to something else.
+        let more = !complete && !changes.is_empty();
         let stop = stop.or_else(|| stopped.map(|error| Trouble::Theirs(error.to_string()).into()));
         let left_out = summary.without_id + summary.without_date;
-        Reading { found: Found { changes, place: Some(reached), worth_storing, start }, stop, more, left_out }
+        Reading { found: Found { changes, place: Some(place), worth_storing, start }, stop, more, left_out }
     }
 
     /// Begins with the provider's cursor of now, because there is none yet, or because it was lost.
@@ -163,6 +164,8 @@ impl<P: Platform, F: Fetch> Asker<'_, P, F> {
         let judged = verdict::Answer { status, headers: &headers, body: body.as_ref() };
         Page::Not(match (verdict(&self.polling.signs, &judged, now), body) {
             (Verdict::Ok, Some(body)) => return Page::Is(Taken { headers, body, bytes }),
+            // "204 No Content" holds no records, where a resource may lack them.
+            (Verdict::Ok, None) if bytes == 0 => return Page::Is(Taken { headers, body: Value::Null, bytes }),
             (Verdict::Reset, _) => return Page::Reset,
             (Verdict::Ok, None) => Trouble::Theirs(format!("the answer is no JSON, status {}", status.as_u16())).into(),
             (Verdict::RateLimited { after }, _) => Stop::Account(End::PutOff { until: now.plus(after) }),

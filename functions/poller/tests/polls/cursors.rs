@@ -3,7 +3,7 @@
 use pollhook_poller::poll::{End, Trouble};
 use serde_json::{Value, json};
 
-use crate::world::{MINUTE, World};
+use crate::world::World;
 
 /// As Dropbox: a cursor of now to begin with, and a page for each cursor.
 const SECTION: &str = r#"
@@ -78,10 +78,22 @@ async fn a_cursor_that_died_is_said_and_begun_anew() {
 }
 
 #[tokio::test]
+async fn what_is_found_is_told_also_where_the_cursor_stays() {
+    let world = world(304).await;
+    world.poll().await;
+    world.provider.instead("continue", 0, (200, vec![], page("A", &["1"], false)));
+    assert_eq!(world.poll().await.told, 1);
+    assert_eq!(world.poll().await.told, 1, "again, since nothing says that it was told");
+    assert_eq!(world.versions().await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_cursor_that_leads_nowhere_ends_the_poll() {
     let world = world(303).await;
     world.poll().await;
     world.provider.instead("continue", 0, (200, vec![], page("A", &["1"], true)));
-    let outcome = world.poll_until(world.now().plus(MINUTE), world.now().plus(2 * MINUTE)).await;
-    assert!(outcome.told <= 2 && world.provider.asked().len() < 10, "{outcome:?}");
+    let outcome = world.poll().await;
+    assert_eq!((outcome.told, outcome.end), (1, End::Asked));
+    assert!(outcome.troubles["files"].to_string().contains("read before"), "{:?}", outcome.troubles);
+    assert_eq!(world.provider.asked(), ["latest", "continue", "continue"]);
 }

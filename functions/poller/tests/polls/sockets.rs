@@ -1,11 +1,14 @@
 //! Over real sockets: the house's client against an API that pages, fails and points elsewhere.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use egress::{Client, Limits, Policy};
 use events::Timestamp;
 use events::configuration::POLLER_CONFIGURATION;
-use pollhook_poller::poll::{End, Outcome, Trouble, Worker, poll_instance};
+use pollhook_poller::poll::{End, Fetch, Outcome, Trouble, Worker, poll_instance};
+use polling::definition::Method;
+use polling::request::{Credential, Request};
 use serde_json::{Value, json};
 use simulators::http::{HttpApi, Needs};
 use simulators::{Answer, Fault, RetryAfter, Simulator, When};
@@ -134,6 +137,29 @@ async fn the_credentials_stay_at_home_when_a_page_or_a_redirect_points_elsewhere
     let home = Answer::empty(307).with("location", "/next/things");
     api.plan(When::next(), Fault::Answer(home));
     assert_eq!(poll(&world, &client).await.told, 1, "at home it is followed");
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_at_its_base_is_not_sent_whoever_planned_it() {
+    let (_, more) = &ways()[0];
+    let (api, _, client) = start(415, resource("cursor", more)).await;
+    let credential = Credential::Header("authorization".into(), "Bearer s3cret".into());
+    let (method, headers, body) = (Method::Get, BTreeMap::new(), None);
+    let url = format!("{}/cursor/things", api.url());
+    let mut request = Request { base: "http://127.0.0.1:1/api".into(), method, url, headers, body };
+    let trouble = Fetch::fetch(&client, &request, Some(&credential)).await.unwrap_err();
+    assert!(matches!(&trouble, Trouble::Theirs(text) if text.contains("credentials")), "{trouble:?}");
+    assert!(api.served().is_empty());
+    for base in ["", "ftp://127.0.0.1", "things"] {
+        request.base = base.into();
+        let trouble = Fetch::fetch(&client, &request, Some(&credential)).await.unwrap_err();
+        assert!(matches!(trouble, Trouble::Configuration(_)), "{base}: {trouble:?}");
+    }
+    request.base = api.url().to_owned();
+    assert_eq!(Fetch::fetch(&client, &request, Some(&credential)).await.unwrap().status, 200);
+    let unsendable = Credential::Header("authorization".into(), "Bearer s3cret\n".into());
+    let trouble = Fetch::fetch(&client, &request, Some(&unsendable)).await.unwrap_err();
+    assert!(!format!("{trouble} {trouble:?}").contains("s3cret"), "{trouble:?}");
 }
 
 #[tokio::test]

@@ -41,6 +41,24 @@ async fn a_large_change_goes_in_steps_each_with_its_claim_and_its_move() {
 }
 
 #[tokio::test]
+async fn large_records_make_smaller_steps_and_those_that_were_told_are_read_past() {
+    let mut world = World::of(55, "things").await;
+    let text = "x".repeat(1024 * 1024);
+    for id in 0..24 {
+        world.advance(10);
+        world.note("things", id, false, &text);
+    }
+    world.advance(2_000);
+    assert_eq!(world.poll().await.told, 24);
+    let moves = world.platform.acts().iter().filter(|act| act.starts_with("transact")).count();
+    assert_eq!(moves, 2, "three pages a reading, two readings a step");
+    world.change("things", 50, false);
+    world.advance(2_000);
+    assert_eq!(world.poll().await.told, 1, "beyond many bytes that are looked at again");
+    assert_eq!((world.versions().await, world.told().await.len()), (world.history.clone(), 25));
+}
+
+#[tokio::test]
 async fn two_workers_at_once_tell_nothing_twice_and_nothing_is_missing() {
     for seed in 60..100 {
         let mut world = World::of(seed, "things, others").await;

@@ -145,6 +145,17 @@ async fn what_the_instance_does_not_want_is_not_told_now_or_later() {
 }
 
 #[tokio::test]
+async fn records_that_tell_nothing_are_counted() {
+    let world = World::of(11, "things").await;
+    let updated = START.iso_millis();
+    let body = json!({"data": [{"updatedAt": updated}, {"id": 2, "updatedAt": updated}], "next": null});
+    world.provider.instead("things", 0, (200, vec![], Some(body)));
+    world.advance(2_000);
+    let outcome = world.poll().await;
+    assert_eq!((outcome.told, outcome.left_out), (1, 1));
+}
+
+#[tokio::test]
 async fn who_is_not_to_be_polled_is_not() {
     let world = World::of(8, "things").await;
     let end = async |change: fn(&mut records::instances::Instance, &mut records::instances::Secrets)| {

@@ -21,7 +21,7 @@ async fn two_changes(seed: u64) -> World {
 async fn a_failing_resource_stops_none_of_the_others_and_is_told_once_it_is_well() {
     let cases: [(Reply, Trouble); 6] = [
         ((500, vec![], None), Trouble::Theirs("status 500".into())),
-        ((200, vec![], None), Trouble::Theirs("the answer is no JSON, status 200".into())),
+        ((204, vec![], None), Trouble::Theirs("there are no records at data".into())),
         ((200, vec![], Some(json!({"message": "sorry"}))), Trouble::Theirs("there are no records at data".into())),
         ((401, vec![], Some(json!({}))), Trouble::Unauthorised),
         ((403, vec![], Some(json!({}))), Trouble::Theirs("status 403".into())),
@@ -40,6 +40,15 @@ async fn a_failing_resource_stops_none_of_the_others_and_is_told_once_it_is_well
         assert_eq!(world.poll().await.told, 1);
         assert_eq!((world.versions().await, world.told().await.len()), (world.history.clone(), 2));
     }
+}
+
+#[tokio::test]
+async fn no_content_is_no_trouble_where_records_may_lack() {
+    let section = crate::world::SECTION.replace("    records: data\n", "    records: data\n    may_lack: true\n");
+    let world = World::with(39, &section, &[("event.objects", "things")]).await;
+    world.provider.instead("things", 0, (204, vec![], None));
+    let outcome = world.poll().await;
+    assert_eq!((outcome.told, outcome.troubles.len(), outcome.end), (0, 0, End::Asked));
 }
 
 #[tokio::test]
