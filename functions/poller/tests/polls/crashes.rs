@@ -1,7 +1,5 @@
 //! Deaths between any two acts.
 
-use std::collections::BTreeSet;
-
 use platform::testing::Moment;
 use proptest::prelude::*;
 
@@ -10,10 +8,7 @@ use crate::world::{MINUTE, World};
 /// Changes in two resources, one of them with a record that is too large for a message.
 async fn changed(seed: u64) -> World {
     let mut world = World::of(seed, "things, others").await;
-    for id in 0..23 {
-        world.advance(1);
-        world.change(if id % 3 == 0 { "others" } else { "things" }, id, false);
-    }
+    world.several(0..23, 1, |id| if id % 3 == 0 { "others" } else { "things" });
     world.note("others", 50, false, &"x".repeat(500 * 1024));
     world.advance(2_000);
     world
@@ -104,12 +99,7 @@ proptest! {
             world.platform.advance(7 * MINUTE);
             world.poll().await;
             let idle = world.poll().await.told;
-            let last: BTreeSet<_> = world.provider.look(|state| {
-                let version = |((kind, id), record): (&(String, u32), &crate::world::Record)| {
-                    (kind.clone(), id.to_string(), Some(record.updated), record.gone)
-                };
-                state.objects.iter().map(version).collect()
-            });
+            let last = world.last();
             let versions = world.versions().await;
             let repeats = world.told().await.len() - versions.len();
             (versions, world.history, last, idle, repeats, died)

@@ -1,7 +1,5 @@
 //! Large changes, in steps; and workers that meet.
 
-use std::collections::BTreeSet;
-
 use futures_util::future::join;
 use pollhook_poller::poll::End;
 use proptest::prelude::*;
@@ -62,11 +60,7 @@ async fn large_records_make_smaller_steps_and_those_that_were_told_are_read_past
 async fn two_workers_at_once_tell_nothing_twice_and_nothing_is_missing() {
     for seed in 60..100 {
         let mut world = World::of(seed, "things, others").await;
-        for id in 0..12 {
-            world.advance(1);
-            world.change(if id % 2 == 0 { "things" } else { "others" }, id, false);
-        }
-        world.advance(2_000);
+        world.several(0..12, 1, |id| if id % 2 == 0 { "things" } else { "others" });
         let pauses = (0..40).map(|n| (seed as usize * 31 + n * 17) % 9).collect();
         world.provider.look(|state| state.pauses = pauses);
         let (one, other) = join(world.poll(), world.poll()).await;
@@ -129,12 +123,7 @@ proptest! {
             join(join(world.poll(), world.poll()), world.poll()).await;
             world.poll().await;
             assert_eq!(world.poll().await.told, 0);
-            let last: BTreeSet<_> = world.provider.look(|state| {
-                let version = |((kind, id), record): (&(String, u32), &crate::world::Record)| {
-                    (kind.clone(), id.to_string(), Some(record.updated), record.gone)
-                };
-                state.objects.iter().map(version).collect()
-            });
+            let last = world.last();
             (world.told().await.len(), world.versions().await, last)
         });
         prop_assert_eq!(&versions, &last);

@@ -56,11 +56,7 @@ async fn what_changed_before_the_provisioning_is_not_told_and_what_changed_at_it
 #[tokio::test]
 async fn a_notification_has_ten_events_and_the_contract_s_body() {
     let mut world = World::of(3, "things").await;
-    for id in 0..25 {
-        world.advance(1);
-        world.change("things", id, false);
-    }
-    world.advance(2_000);
+    world.several(0..25, 1, |_| "things");
     let start = world.now();
     assert_eq!(world.poll().await.told, 25);
     let batches = world.batches().await;

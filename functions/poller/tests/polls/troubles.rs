@@ -68,11 +68,7 @@ async fn a_resource_that_fails_from_the_start_is_told_from_the_provisioning_on()
 #[tokio::test]
 async fn what_was_read_before_a_failure_is_told_and_the_rest_later() {
     let mut world = World::of(31, "things").await;
-    for id in 0..8 {
-        world.advance(1_000);
-        world.change("things", id, false);
-    }
-    world.advance(2_000);
+    world.several(0..8, 1_000, |_| "things");
     world.provider.instead("things", 2, (503, vec![], None));
     let outcome = world.poll().await;
     assert_eq!((outcome.told, outcome.troubles.len()), (6, 1));
@@ -84,11 +80,7 @@ async fn what_was_read_before_a_failure_is_told_and_the_rest_later() {
 #[tokio::test]
 async fn an_account_that_is_asked_too_much_is_left_alone_as_long_as_it_says() {
     let mut world = World::of(32, "things").await;
-    for id in 0..5 {
-        world.advance(1_000);
-        world.change("things", id, false);
-    }
-    world.advance(2_000);
+    world.several(0..5, 1_000, |_| "things");
     world.provider.instead("things", 1, (429, vec![("retry-after", "7")], Some(json!({}))));
     let outcome = world.poll().await;
     let until = world.now().plus(Duration::from_secs(7));

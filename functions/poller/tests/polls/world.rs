@@ -42,12 +42,11 @@ resources:
 /// A version of an object, as an event tells it.
 pub(crate) type Version = (String, String, Option<Timestamp>, bool);
 
-#[derive(Clone)]
 pub(crate) struct Record {
-    pub(crate) created: Timestamp,
+    created: Timestamp,
     pub(crate) updated: Timestamp,
-    pub(crate) gone: bool,
-    pub(crate) note: String,
+    gone: bool,
+    note: String,
 }
 
 /// What a provider answers instead.
@@ -196,6 +195,25 @@ impl World {
     /// An object is made, or changed, or with `gone` deleted, now.
     pub(crate) fn change(&mut self, resource: &str, id: u32, gone: bool) {
         self.note(resource, id, gone, "");
+    }
+
+    /// Objects are made, each so long after the one before; then their second passes.
+    pub(crate) fn several(&mut self, ids: std::ops::Range<u32>, millis: u64, resource: impl Fn(u32) -> &'static str) {
+        for id in ids {
+            self.advance(millis);
+            self.change(resource(id), id, false);
+        }
+        self.advance(2_000);
+    }
+
+    /// The last version of each object.
+    pub(crate) fn last(&self) -> BTreeSet<Version> {
+        self.provider.look(|state| {
+            let version = |((kind, id), record): (&(String, u32), &Record)| {
+                (kind.clone(), id.to_string(), Some(record.updated), record.gone)
+            };
+            state.objects.iter().map(version).collect()
+        })
     }
 
     pub(crate) fn note(&mut self, resource: &str, id: u32, gone: bool, note: &str) {
