@@ -6,6 +6,8 @@
 //! **Nothing polls yet:** a job is logged and acknowledged, and the change that it stands for is not told. What it keeps
 //! already is what every reader of a queue must keep: nothing of a newer version is lost, and nothing of ours is set aside.
 //!
+//! [`poll`] is one poll of one instance, from end to end.
+//!
 //! ```text
 //! schedule ─▶ sweep ─▶ wake-ups that are due ─▶ batches queue
 //! poll job ─▶ readable?         ─▶ log it, acknowledge
@@ -18,6 +20,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod job;
+pub mod poll;
 mod sweep;
 
 pub use job::{Fault, handle};

@@ -79,7 +79,11 @@ impl Client {
         &self.policy
     }
 
-    fn inner(&self, route: Route) -> Result<&reqwest::Client, Failure> {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn inner(&self, route: Route) -> Result<&reqwest::Client, Failure> {
         let (cell, policy) = match route {
             Route::Guarded => (&self.guarded, Some(Arc::clone(&self.policy))),
             Route::Own => (&self.own, None),
@@ -188,7 +192,7 @@ pub(crate) static FRAMING: [HeaderName; 12] = [
 ];
 
 /// The caller's headers without those that are not theirs to set (see [`CallbackRequest::headers`]), and our name.
-fn sendable(mut headers: HeaderMap) -> HeaderMap {
+pub(crate) fn sendable(mut headers: HeaderMap) -> HeaderMap {
     if headers.keys().any(|name| FRAMING.contains(name)) {
         for name in &FRAMING {
             headers.remove(name);

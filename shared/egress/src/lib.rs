@@ -21,6 +21,8 @@
 //! not the answer; calling it a failure would post to a receiver that said 2xx again. Without a status it is a
 //! [`Failure`] that says whose fault it was.
 //!
+//! What providers are asked goes the same way, in the module [`fetch`]; their answers are read whole, up to a cap.
+//!
 //! **Not promised: that a failed post was not received.** No post is sent twice on our own account. Below us, the HTTP
 //! library sends again only what provably was not processed: a request that a kept connection could not begin to write,
 //! and an HTTP/2 stream that the receiver refused or left out of its goodbye (RFC 9113, section 8.7). A kept connection
@@ -36,6 +38,8 @@ mod client;
 mod confidential;
 pub mod crypto;
 mod failure;
+pub mod fetch;
+mod home;
 mod limits;
 mod policy;
 mod ranges;
@@ -55,8 +59,9 @@ pub use answer::{Answer, BODY_START_BYTES, RetryAfter};
 pub use certificate::{Certificate, CertificateDetails};
 pub use client::Client;
 pub use failure::{Failure, Stage};
+pub use home::Home;
 pub use limits::{InvalidLimits, Limits};
-pub use policy::{Forbidden, Policy, Refusal, URL_BYTES};
+pub use policy::{FETCH_URL_BYTES, Forbidden, Policy, Refusal, URL_BYTES};
 pub use ranges::Rule;
 pub use resolve::{Lookup, Lookups, SystemLookup};
 

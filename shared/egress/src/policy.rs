@@ -12,6 +12,11 @@ use crate::ranges::{self, Rule};
 /// The longest URL, exclusive, in bytes: what browsers and proxies agree to carry.
 pub const URL_BYTES: usize = 2048;
 
+/// The longest URL of a fetch, exclusive, in bytes: queries and cursors stand in it, and no provider takes a longer one.
+/// Salesforce's limit:
+/// <https://developer.salesforce.com/docs/atlas.en-us.salesforce_app_limits_cheatsheet.meta/salesforce_app_limits_cheatsheet/salesforce_app_limits_platform_api.htm>.
+pub const FETCH_URL_BYTES: usize = 16 * 1024;
+
 /// Where the receiver listens under the public URL; the connector's key follows.
 const EVENTS: &str = "elements/api-v2/events/";
 
@@ -53,9 +58,9 @@ pub enum Refusal {
     /// No URL at all, or one that HTTP cannot carry.
     #[error("not a URL: {0}")]
     Malformed(&'static str),
-    /// As long as [`URL_BYTES`] or longer, as written or once escaped.
-    #[error("the URL has {0} bytes; it must have fewer than {URL_BYTES}")]
-    TooLong(usize),
+    /// As long as [`URL_BYTES`] (of a fetch, [`FETCH_URL_BYTES`]) or longer, as written or once escaped.
+    #[error("the URL has {0} bytes; it must have fewer than {1}")]
+    TooLong(usize, usize),
     /// Neither `http` nor `https`.
     #[error("only http and https URLs can be posted to")]
     Scheme,
@@ -71,6 +76,9 @@ pub enum Refusal {
     /// Under our own public URL, but not where events are received.
     #[error("of our own URLs only …/{EVENTS}{{connector}} can be posted to")]
     Ours,
+    /// Where our own events are received: nothing is to be fetched there.
+    #[error("our own URLs are not polled")]
+    Own,
     /// An address that is not for strangers.
     #[error(transparent)]
     Address(#[from] Forbidden),
@@ -134,7 +142,7 @@ impl Policy {
     /// What is wrong with it.
     pub fn check(&self, text: &str) -> Result<Url, Refusal> {
         if text.len() >= URL_BYTES {
-            return Err(Refusal::TooLong(text.len()));
+            return Err(Refusal::TooLong(text.len(), URL_BYTES));
         }
         let url = Url::parse(text).map_err(|error| match error {
             url::ParseError::RelativeUrlWithoutBase => Refusal::Malformed("it must begin with https:// or http://"),
@@ -202,11 +210,23 @@ impl Policy {
     /// The checks on a parsed URL. They are repeated before each post, because this is the only place where a literal
     /// address is seen: the connector dials one without asking the resolver.
     pub(crate) fn vet(&self, url: &Url) -> Result<Route, Refusal> {
+        self.vet_within(url, URL_BYTES)
+    }
+
+    /// The same, on what is fetched.
+    pub(crate) fn vet_fetch(&self, url: &Url) -> Result<(), Refusal> {
+        match self.vet_within(url, FETCH_URL_BYTES)? {
+            Route::Guarded => Ok(()),
+            Route::Own => Err(Refusal::Own),
+        }
+    }
+
+    fn vet_within(&self, url: &Url, bytes: usize) -> Result<Route, Refusal> {
         if !matches!(url.scheme(), "https" | "http") {
             return Err(Refusal::Scheme);
         }
-        if url.as_str().len() >= URL_BYTES {
-            return Err(Refusal::TooLong(url.as_str().len()));
+        if url.as_str().len() >= bytes {
+            return Err(Refusal::TooLong(url.as_str().len(), bytes));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Refusal::Credentials);

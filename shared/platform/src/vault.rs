@@ -10,6 +10,8 @@ pub enum Purpose {
     Webhook,
     /// Posting to callbacks: opened by the dispatcher.
     Callback,
+    /// Asking providers: opened by the poller.
+    Poll,
     /// Answering the instances API.
     Api,
 }
@@ -21,6 +23,7 @@ impl Purpose {
         match self {
             Self::Webhook => "webhook",
             Self::Callback => "callback",
+            Self::Poll => "poll",
             Self::Api => "api",
         }
     }

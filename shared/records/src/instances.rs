@@ -8,6 +8,7 @@
 //! Written by the API alone, but for the secret that a provider hands to the receiver in a handshake.
 
 mod handshake;
+pub mod plans;
 mod routes;
 mod views;
 

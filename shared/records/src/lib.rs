@@ -7,9 +7,11 @@
 //! | [`instances`] | `INSTANCE#id`, `WEBHOOK#id`, `CALLBACK#id`, `TOKEN#id`; `ACCOUNT#id` / `INSTANCE#id`; `ROUTE#connector#provider account` / `account#id` | written in one transaction; a view per role, so that one read serves it and one grant suffices |
 //! | [`deliveries`] | `DELIVERY#instance#day#shard` / notification id; `DAYS#instance` / … | one record per notification |
 //! | [`bodies`] | `BODY#id#n` / `CHUNK` | what is too large for a message, and what is not yet told |
+//! | [`batches`] | | a batch as a message, its body kept where it is large |
 //! | [`retries`] | `RETRY#minute#shard` / …; `TICK` / `MARK` | wake-ups further ahead than a message can be delayed |
 //! | [`wheel`] | `INTERVALS` / minutes; `WHEEL#minutes#slot#shard` / id; `TICK` / `WHEEL` | who is polled when: written with the instance, never when it is polled |
 //! | [`polls`] | `POLL#id` / `CLAIM`, `STATE`, `STATE#version#n` | where an instance's polls stand, and who may move them on |
+//! | [`plans`] | `POLL#id` / `PLAN` | what the poller needs of an instance |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
 //!
@@ -20,6 +22,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod accounts;
+pub mod batches;
 pub mod bodies;
 pub mod deliveries;
 pub mod instances;
@@ -31,6 +34,7 @@ pub mod retries;
 mod schema;
 pub mod wheel;
 
+pub use instances::plans;
 pub use schema::RecordError;
 
 /// How long what is told stays readable, and a redelivery recognised, in days: the old product's event log.

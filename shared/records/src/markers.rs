@@ -1,7 +1,7 @@
 //! When an occurrence without a date was first seen.
 //!
 //! A notification's id holds a time, and a redelivery must make the same id. Where the provider gives no time, the first
-//! dispatcher to see the occurrence writes one down, and everybody later reads it. The marker lives for [`KEPT_DAYS`]: a
+//! dispatcher to see the occurrence writes one down, and everybody later reads it. The marker lives for `KEPT_DAYS`: a
 //! redelivery later than that would be told as new.
 
 use events::{Batch, Timestamp};

@@ -140,7 +140,7 @@ impl Claim {
     }
 }
 
-fn partition(instance: InstanceId) -> String {
+pub(crate) fn partition(instance: InstanceId) -> String {
     format!("POLL#{instance}")
 }
 
@@ -220,9 +220,18 @@ async fn items<P: Platform>(platform: &P, instance: InstanceId) -> Result<Vec<It
 /// The table's ([`TableError::Conflict`] when others moved the position during each of a few reads), or what is there
 /// cannot be read.
 pub async fn read<P: Platform>(platform: &P, instance: InstanceId) -> Result<Standing, RecordError> {
+    Ok(read_all(platform, instance).await?.0)
+}
+
+/// The same, with all items of the partition.
+pub(crate) async fn read_all<P: Platform>(
+    platform: &P,
+    instance: InstanceId,
+) -> Result<(Standing, Vec<Item>), RecordError> {
     for _ in 0..READS {
-        if let Some(standing) = Standing::of(instance, &items(platform, instance).await?)? {
-            return Ok(standing);
+        let items = items(platform, instance).await?;
+        if let Some(standing) = Standing::of(instance, &items)? {
+            return Ok((standing, items));
         }
     }
     Err(TableError::Conflict.into())

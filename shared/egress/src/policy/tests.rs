@@ -192,9 +192,9 @@ fn what_is_not_a_url_for_callbacks_is_told_before_it_is_saved() {
 fn a_url_is_measured_as_written_and_as_sent() {
     let at_most = format!("https://example.com/{}", "a".repeat(URL_BYTES - 21));
     assert!(public_only().check(&at_most).is_ok());
-    assert_eq!(public_only().check(&format!("{at_most}a")), Err(Refusal::TooLong(URL_BYTES)));
+    assert_eq!(public_only().check(&format!("{at_most}a")), Err(Refusal::TooLong(URL_BYTES, URL_BYTES)));
     let escaped = format!("https://example.com/{}", "ü".repeat(400));
-    assert_eq!(public_only().check(&escaped), Err(Refusal::TooLong(20 + 6 * 400)));
+    assert_eq!(public_only().check(&escaped), Err(Refusal::TooLong(20 + 6 * 400, URL_BYTES)));
 }
 
 #[test]

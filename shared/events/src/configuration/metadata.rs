@@ -4,7 +4,7 @@
 //! {"webhook": {"Account": {"eventTypes": ["created", "updated"]}, "{objectName}": {"eventTypes": ["deleted"]}}}
 //! ```
 //!
-//! `{objectName}` stands for any object that is not listed. Only `webhook` counts here. When in doubt an event is told: one
+//! `{objectName}` stands for any object that is not listed. What polls tell is narrowed by `polling` in the same way. When in doubt an event is told: one
 //! of unknown type always, and whatever the text says nothing of. An empty list says that nothing is to be told.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,14 +13,17 @@ use serde_json::Value;
 
 use crate::EventType;
 
-/// Most objects that may be listed: each is kept in what the receiver reads at every webhook.
+/// Most objects that may be listed: each is kept in what the receiver reads at every webhook, and the poller at every poll.
 pub const OBJECTS: usize = 100;
 
 /// The name that stands for any object, lower-case as all names here.
 const ANY_OBJECT: &str = "{objectname}";
 
 /// The event types to tell, by object, lower-case; empty: all of all.
-pub type WebhookTypes = BTreeMap<String, BTreeSet<EventType>>;
+pub type EventTypes = BTreeMap<String, BTreeSet<EventType>>;
+
+/// Those of webhooks.
+pub type WebhookTypes = EventTypes;
 
 /// Why a text is no such metadata.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,14 +31,14 @@ pub enum MetadataError {
     /// Not JSON, or not an object.
     #[error("it is a JSON object such as {{\"webhook\": {{\"Account\": {{\"eventTypes\": [\"created\"]}}}}}}")]
     Form,
-    /// `webhook` is not an object of objects.
-    #[error("\"webhook\" holds one object for each object name")]
+    /// `webhook` (or `polling`) is not an object of objects.
+    #[error("\"webhook\" and \"polling\" hold one object for each object name")]
     Webhook,
     /// `eventTypes` is not what it is to be.
     #[error("\"eventTypes\" is an array of created, updated, deleted and unknown, in any case")]
     EventTypes,
     /// Too many objects.
-    #[error("\"webhook\" lists more than {OBJECTS} objects")]
+    #[error("\"webhook\" (or \"polling\") lists more than {OBJECTS} objects")]
     TooMany,
 }
 
@@ -44,19 +47,31 @@ pub enum MetadataError {
 /// # Errors
 /// [`MetadataError`].
 pub fn webhook_types(text: &str) -> Result<WebhookTypes, MetadataError> {
+    types(text, "webhook")
+}
+
+/// Reads what is to be told of polls; a blank text says nothing.
+///
+/// # Errors
+/// [`MetadataError`].
+pub fn polling_types(text: &str) -> Result<EventTypes, MetadataError> {
+    types(text, "polling")
+}
+
+fn types(text: &str, path: &str) -> Result<EventTypes, MetadataError> {
     if text.trim().is_empty() {
-        return Ok(WebhookTypes::new());
+        return Ok(EventTypes::new());
     }
     let Ok(Value::Object(metadata)) = serde_json::from_str(text) else { return Err(MetadataError::Form) };
-    let objects = match metadata.get("webhook") {
-        None | Some(Value::Null) => return Ok(WebhookTypes::new()),
+    let objects = match metadata.get(path) {
+        None | Some(Value::Null) => return Ok(EventTypes::new()),
         Some(Value::Object(objects)) => objects,
         Some(_) => return Err(MetadataError::Webhook),
     };
     if objects.len() > OBJECTS {
         return Err(MetadataError::TooMany);
     }
-    let mut types = WebhookTypes::new();
+    let mut types = EventTypes::new();
     for (name, object) in objects {
         let object = object.as_object().ok_or(MetadataError::Webhook)?;
         // Two spellings of a name are the same object: what either lists is told.
@@ -86,7 +101,7 @@ fn event_type(word: &Value) -> Result<EventType, MetadataError> {
 
 /// Whether an event is to be told.
 #[must_use]
-pub fn wants(types: &WebhookTypes, object_type: &str, event_type: EventType) -> bool {
+pub fn wants(types: &EventTypes, object_type: &str, event_type: EventType) -> bool {
     let listed = || types.get(&object_type.to_lowercase()).or_else(|| types.get(ANY_OBJECT));
     types.is_empty() || event_type == EventType::Unknown || listed().is_none_or(|listed| listed.contains(&event_type))
 }
@@ -111,11 +126,14 @@ mod tests {
         ] {
             assert_eq!(wants(&types, object, event_type), told, "{object} {event_type:?}");
         }
-        let types = r#"{"webhook":{"Account":{"eventTypes":["created"]},"{objectName}":{"eventTypes":["deleted"]}},
+        let text = r#"{"webhook":{"Account":{"eventTypes":["created"]},"{objectName}":{"eventTypes":["deleted"]}},
             "polling":{"Contact":{"eventTypes":["created"]}}}"#;
-        let types = webhook_types(types).unwrap();
+        let types = webhook_types(text).unwrap();
         assert!(wants(&types, "Account", Created) && !wants(&types, "Account", Deleted));
         assert!(wants(&types, "Contact", Deleted) && !wants(&types, "Contact", Created));
+        let polling = polling_types(text).unwrap();
+        assert!(wants(&polling, "Contact", Created) && !wants(&polling, "Contact", Deleted));
+        assert!(wants(&polling, "Account", Deleted), "each way has its own");
         assert!(!wants(&webhook_types(r#"{"webhook":{"a":{"eventTypes":[]}}}"#).unwrap(), "A", Created));
     }
 
@@ -176,7 +194,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in ".{0,60}") {
-            let _ = webhook_types(&text);
+            let _ = (webhook_types(&text), polling_types(&text));
         }
     }
 }

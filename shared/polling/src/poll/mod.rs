@@ -198,6 +198,12 @@ impl<'a> Poll<'a> {
         Ok(Step::Done)
     }
 
+    /// How many changes were found so far.
+    #[must_use]
+    pub fn found(&self) -> usize {
+        self.changes.len()
+    }
+
     /// What the poll came to, at whichever page it ended.
     #[must_use]
     pub fn finish(self) -> Finished {

@@ -67,11 +67,16 @@ fn poll(polling: &Polling, query: &Query, search: &mut Search, place: &mut Place
     loop {
         let request = poll.request().unwrap();
         let body = search.answer(&request);
-        if poll.take(&request, &dated(second(at)), &body).unwrap() == Step::Done {
+        let before = poll.found();
+        let step = poll.take(&request, &dated(second(at)), &body).unwrap();
+        assert!(poll.found() >= before);
+        if step == Step::Done {
             break;
         }
     }
+    let found = poll.found();
     let finished = poll.finish();
+    assert_eq!(found, finished.changes.len());
     let state = State { places: [("contacts".to_owned(), finished.place.clone())].into() };
     let encoded = state.encode(1).unwrap();
     let decoded = State::decode(&encoded.head, encoded.buckets.iter().map(String::as_str)).unwrap();

@@ -45,6 +45,22 @@ pub const ACCESS_TOKEN: &str = "oauth.user.token";
 /// Headers of the request itself: a configured value there would change what is asked, and of whom.
 const RESERVED: [&str; 6] = ["connection", "content-length", "content-type", "host", "te", "transfer-encoding"];
 
+impl Authentication {
+    /// The configuration keys that a request's credential is made of.
+    #[must_use]
+    pub fn settings(&self) -> Vec<&str> {
+        match self {
+            Self::Choice(choice) => choice.of.values().flat_map(Self::settings).collect(),
+            Self::Oauth2(_) => vec![ACCESS_TOKEN],
+            Self::ApiKey(key) => vec![&key.setting],
+            Self::Basic(Basic { username, password }) => {
+                [username, password].into_iter().flatten().map(String::as_str).collect()
+            }
+            Self::None(_) => Vec::new(),
+        }
+    }
+}
+
 impl Polling {
     /// What a request says of whose it is; `None` where it says nothing. `value` knows the instance's configuration, its
     /// secrets and what is no secret, by their keys; OAuth's access token is [`ACCESS_TOKEN`].

@@ -84,6 +84,8 @@ enum Ask {
 /// A request. It holds no secret.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Request {
+    /// The connector's base URL: where the credentials go, and nowhere else. No answer has a say in it.
+    pub base: String,
     /// The method.
     pub method: Method,
     /// The whole URL.
@@ -159,7 +161,8 @@ impl Query {
                 for (name, template) in query {
                     url = set_parameter(&url, name, &template.fill(&values)?);
                 }
-                let mut request = Request { method: *method, url, headers: BTreeMap::new(), body: None };
+                let mut request =
+                    Request { base: base.clone(), method: *method, url, headers: BTreeMap::new(), body: None };
                 request.add_headers(&polling.headers, &values)?;
                 request.add_headers(headers, &values)?;
                 request.body = body.as_ref().map(|body| body.fill(&values)).transpose()?;
@@ -168,7 +171,8 @@ impl Query {
             Ask::Own(template) => {
                 let filled = template.fill(&values)?;
                 let url = if template.is_absolute() { at_base(&base, filled)? } else { joined(&base, &filled) };
-                let mut request = Request { method: Method::Get, url, headers: BTreeMap::new(), body: None };
+                let mut request =
+                    Request { base: base.clone(), method: Method::Get, url, headers: BTreeMap::new(), body: None };
                 request.add_headers(&polling.headers, &values)?;
                 request
             }

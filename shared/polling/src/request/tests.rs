@@ -148,6 +148,7 @@ fn salesforce_is_asked_for_any_object_at_the_instance_s_own_host() {
         requests[0].url.contains("FROM%20Contact%20WHERE%20SystemModstamp%20%3E%3D%202026-01-02T09%3A50%3A00Z%20ORDER")
     );
     assert_eq!(requests[1].url, "https://na1.salesforce.com/services/data/v65.0/query/01g-500");
+    assert_eq!(requests[1].base, "https://na1.salesforce.com", "what the instance says, not what the page says");
     assert_eq!((through, query.rules.object_type.as_str()), (Through::All, "Contact"));
     for name in ["Invoice__c", "2-3453932"] {
         assert!(resolved(SALESFORCE, &json!({ name: {} })).1[0].is_ok(), "{name}");
@@ -211,6 +212,7 @@ fn any_api_is_polled_from_the_instance_s_configuration_alone() {
         "https://crm.example/api/deals?where=modified%3E%3D%272026-01-02T09%3A50%3A00Z%27&team=a%26b"
     );
     assert_eq!(requests[1].url, format!("{}&page=2", requests[0].url));
+    assert!(requests.iter().all(|request| request.base == "https://crm.example/api"));
     assert_eq!(through, Through::Counted { first: Timestamp::from_millis(i64::MIN) }, "nobody knows the order");
     assert!(query.rules.selects);
     let secret = |key: &str| (key == "api.key").then_some("s3cret");
@@ -296,6 +298,11 @@ fn a_secret_goes_to_its_place_and_nowhere_else() {
         ),
         ("none: {}", None),
     ] {
+        let known = ["user", "pass", "oauth.user.token"];
+        let needed = |key: &&str| section(authentication).authentication.value.settings().contains(key);
+        let needed: Vec<&str> = known.into_iter().filter(needed).collect();
+        let only = |key: &str| needed.contains(&key).then(|| secrets(key)).flatten();
+        assert_eq!(section(authentication).credential(only), section(authentication).credential(secrets));
         let expected = expected.map(|(name, value)| Credential::Header(name.into(), value.into()));
         assert_eq!(section(authentication).credential(secrets), Ok(expected), "{authentication}");
     }

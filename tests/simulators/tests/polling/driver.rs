@@ -71,6 +71,7 @@ impl<'s, P: Provider> Poller<'s, P> {
         let read = configuration::read(&settings);
         assert_eq!(read.problems, []);
         let queries = read.resources.iter().map(|resource| Query::resolve(polling, resource).unwrap()).collect();
+        egress::crypto::provide();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().build().unwrap();
         let (secrets, places, told) = (owned(secrets), BTreeMap::new(), BTreeSet::new());
         let (renewal, limit, before) = (None, STEP, 0);

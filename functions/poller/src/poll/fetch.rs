@@ -1,0 +1,80 @@
+//! How a provider is asked.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use egress::fetch::{FetchFailure, FetchRequest, Secret};
+use egress::{Client, Failure, Home};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use polling::definition::Method;
+use polling::request::{Credential, Request};
+use serde_json::Value;
+use url::Url;
+
+use super::Trouble;
+
+/// A provider's answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, where it is JSON.
+    pub body: Option<Value>,
+    /// The body's length.
+    pub bytes: usize,
+}
+
+/// Whoever can ask a provider: the only way out, the house's HTTP client, and what tests put in its place.
+pub trait Fetch: Send + Sync {
+    /// Asks. The credential goes to the [base](Request::base) of the request and nowhere else.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn fetch(
+        &self,
+        request: &Request,
+        credential: Option<&Credential>,
+    ) -> impl Future<Output = Result<Answer, Trouble>> + Send;
+}
+
+impl Fetch for Client {
+    async fn fetch(&self, request: &Request, credential: Option<&Credential>) -> Result<Answer, Trouble> {
+        let fetched = Self::fetch(self, &outgoing(request, credential)?).await.map_err(|failure| match failure {
+            FetchFailure::Failed(Failure::Ours(reason)) => Trouble::Ours(reason),
+            FetchFailure::Failed(Failure::Refused(refusal)) => Trouble::Configuration(refusal.to_string()),
+            other => Trouble::Theirs(other.to_string()),
+        })?;
+        let body = serde_json::from_slice(&fetched.body).ok();
+        Ok(Answer { status: fetched.status, headers: fetched.headers, body, bytes: fetched.body.len() })
+    }
+}
+
+/// A planned request as it is sent.
+fn outgoing(request: &Request, credential: Option<&Credential>) -> Result<FetchRequest, Trouble> {
+    let parse = |url: &str| Url::parse(url).map_err(|_| Trouble::Configuration("what is to be asked is no URL".into()));
+    let home = Home::of(&parse(&request.base)?);
+    let home = home.ok_or_else(|| Trouble::Configuration("the base URL is not one of HTTP".into()))?;
+    let headers = request.headers.iter().map(|(name, value)| header(name, value)).collect::<Result<HeaderMap, _>>()?;
+    let secret = match credential {
+        Some(Credential::Header(name, value)) => {
+            header(name, value).map(|(name, value)| Secret::Header(name, value)).map(Some)?
+        }
+        Some(Credential::Query(name, value)) => Some(Secret::Query(name.clone(), value.as_str().into())),
+        None => None,
+    };
+    let method = match request.method {
+        Method::Get => http::Method::GET,
+        Method::Post => http::Method::POST,
+    };
+    let body = request.body.as_ref().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+    Ok(FetchRequest { method, url: parse(&request.url)?, home, headers, body, secret })
+}
+
+/// A header; what cannot stand in one is not repeated: it may be a secret.
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Trouble> {
+    let unsendable = || Trouble::Configuration(format!("the value of the header {name} cannot stand in one"));
+    let value = HeaderValue::try_from(value).map_err(|_| unsendable())?;
+    Ok((HeaderName::try_from(name).map_err(|_| unsendable())?, value))
+}

@@ -1,0 +1,201 @@
+//! One poll of one instance, from end to end.
+//!
+//! *Promise:* the position moves only after what was found is durable, so every change that the provider shows is told at
+//! least once; and by one worker at a time, so none is told twice unless a worker died in between, and then by the same
+//! ids. A poll that finds nothing new writes nothing. One resource's trouble stops none of the others.
+//!
+//! *Flow.*
+//!
+//! ```text
+//! plan and standing (one query) ─▶ each resource: ask ─▶ judge ─▶ take ─▶ next page … ─▶ finish
+//!                                        └▶ a step is full, or all were asked: claim ─▶ send ─▶ move the position ─┐
+//!                                        ▲                                                                        │
+//!                                        └────────────────────────── the same resource again, if there is more ◀──┘
+//! ```
+//!
+//! A *step* gathers the changes of some resources until they are many, and is told as one: one claim and one move a
+//! poll, however many resources changed. A large change takes many steps, so neither memory nor what a crash repeats grows
+//! with it.
+//!
+//! *Where a resource begins*, the module `settle` says.
+//!
+//! *The order* of resources begins at a random one: were it always the same, a slow resource would leave no time for those
+//! after it.
+//!
+//! *Failure:* [`Outcome`] says whose. Whatever is not told stays where it is, and the next poll finds it.
+
+mod fetch;
+mod outcome;
+mod read;
+mod settle;
+mod step;
+
+use std::collections::BTreeMap;
+
+use events::{InstanceId, Timestamp};
+use platform::Platform;
+use polling::configuration::{self, Configuration, Problem};
+use polling::definition::Polling;
+use polling::request::{Credential, CredentialError, Query};
+use records::instances::Secrets;
+use records::plans::{self, Plan};
+use records::polls::Standing;
+use secrecy::ExposeSecret as _;
+
+pub use fetch::{Answer, Fetch};
+pub use outcome::{End, Outcome, Trouble, Unpolled};
+
+use read::{Asker, Reading, Stop};
+use settle::settle;
+use step::Step;
+
+/// Who polls, with what, and for how long.
+pub struct Worker<'a, P, F> {
+    /// The platform.
+    pub platform: &'a P,
+    /// How providers are asked.
+    pub fetch: &'a F,
+    /// How a connector's provider is polled, by the connector's key.
+    pub polling: &'a (dyn Fn(&str) -> Option<&'a Polling> + Sync),
+    /// Named in claims, for people who look.
+    pub name: &'a str,
+    /// From then on no page is asked for: so long before this process ends that a page which is under way is answered and
+    /// told.
+    pub asks_until: Timestamp,
+    /// When a claim runs out: later than whatever ends this process does.
+    pub claims_until: Timestamp,
+}
+
+/// Polls an instance once: every resource, and each until nothing more is new.
+pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, instance: InstanceId) -> Outcome {
+    match begin(worker, instance).await {
+        Ok(poll) => poll.run().await,
+        Err(end) => Outcome { told: 0, left_out: 0, troubles: BTreeMap::new(), end },
+    }
+}
+
+async fn begin<'w, 'a, P: Platform, F: Fetch>(
+    worker: &'w Worker<'a, P, F>,
+    instance: InstanceId,
+) -> Result<InstancePoll<'w, 'a, P, F>, End> {
+    let Some((plan, standing)) = plans::read(worker.platform, instance).await.map_err(End::Ours)? else {
+        return Err(End::Unpolled(Unpolled::Deleted));
+    };
+    if plan.disabled || !plan.events_on {
+        return Err(End::Unpolled(Unpolled::Disabled));
+    }
+    let Some(polling) = (worker.polling)(&plan.connector) else { return Err(End::Unpolled(Unpolled::Connector)) };
+    let secrets = plan.secrets(worker.platform).await.map_err(End::Ours)?;
+    let credential = credential(polling, &plan, &secrets).map_err(|error| End::NoCredential(error.to_string()))?;
+    let configuration = configuration::read(&plan.settings);
+    let step = Step::new(settle(&standing.state, &configuration, polling, plan.created_at));
+    Ok(InstancePoll {
+        worker,
+        plan,
+        polling,
+        credential,
+        configuration,
+        standing,
+        step,
+        told: 0,
+        left_out: 0,
+        troubles: BTreeMap::new(),
+    })
+}
+
+/// What requests say of whose they are. An access token that is refreshed takes the place of the plan's here.
+fn credential(polling: &Polling, plan: &Plan, secrets: &Secrets) -> Result<Option<Credential>, CredentialError> {
+    polling.credential(|key| {
+        let secret = secrets.get(key).map(|secret| secret.expose_secret());
+        secret.or_else(|| plan.settings.get(key).map(String::as_str))
+    })
+}
+
+/// A poll of an instance that is under way.
+struct InstancePoll<'w, 'a, P, F> {
+    worker: &'w Worker<'a, P, F>,
+    plan: Plan,
+    polling: &'a Polling,
+    credential: Option<Credential>,
+    configuration: Configuration,
+    /// Where the polls stand, as stored.
+    standing: Standing,
+    /// What is not told yet, and where it leads.
+    step: Step,
+    told: usize,
+    left_out: usize,
+    troubles: BTreeMap<String, Trouble>,
+}
+
+impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
+    async fn run(mut self) -> Outcome {
+        let end = match self.ask_all().await {
+            Ok(end) => self.tell().await.err().unwrap_or(end),
+            Err(end) => end,
+        };
+        Outcome { told: self.told, left_out: self.left_out, troubles: self.troubles, end }
+    }
+
+    /// Asks for every resource. `Err`: telling a step came to an end.
+    async fn ask_all(&mut self) -> Result<End, End> {
+        let Configuration { mut resources, problems } = std::mem::take(&mut self.configuration);
+        for problem in problems {
+            self.misconfigured(problem);
+        }
+        let first = usize::try_from(self.worker.platform.random().bits() % resources.len().max(1) as u64).unwrap_or(0);
+        resources.rotate_left(first);
+        for resource in &resources {
+            match Query::resolve(self.polling, resource) {
+                Ok(query) => {
+                    if let Some(end) = self.ask(&query).await? {
+                        return Ok(end);
+                    }
+                }
+                Err(problem) => self.misconfigured(problem),
+            }
+        }
+        Ok(End::Asked)
+    }
+
+    fn misconfigured(&mut self, problem: Problem) {
+        let text = problem.to_string();
+        self.troubles.insert(problem.resource, Trouble::Configuration(text));
+    }
+
+    /// Asks for one resource until nothing more is new. `Some`: the others are not to be asked for now.
+    async fn ask(&mut self, query: &Query) -> Result<Option<End>, End> {
+        loop {
+            let asker = Asker {
+                platform: self.worker.platform,
+                fetch: self.worker.fetch,
+                polling: self.polling,
+                credential: self.credential.as_ref(),
+                settings: &self.plan.settings,
+                asks_until: self.worker.asks_until,
+            };
+            let Reading { found, stop, more, left_out } =
+                asker.read(query, self.step.place(&query.name), self.step.room()).await;
+            self.left_out += left_out;
+            self.step.add(&self.plan, query, found).map_err(End::Ours)?;
+            if self.step.is_full() {
+                self.tell().await?;
+            }
+            match stop {
+                None if more => {}
+                None => return Ok(None),
+                Some(Stop::Trouble(trouble)) => {
+                    self.troubles.insert(query.name.clone(), trouble);
+                    return Ok(None);
+                }
+                Some(Stop::Account(end)) => return Ok(Some(end)),
+            }
+        }
+    }
+
+    /// Makes the step durable, and moves the position after it.
+    async fn tell(&mut self) -> Result<(), End> {
+        let (told, outcome) = self.step.tell(self.worker, &self.plan.group, &mut self.standing).await;
+        self.told += told;
+        outcome
+    }
+}

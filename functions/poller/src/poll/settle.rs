@@ -1,0 +1,156 @@
+//! Where each resource of an instance stands as a poll begins: those that are new, and those that are no more.
+//!
+//! *Promise:* no change since the provisioning, or since a resource was configured later, lies before where it begins. A
+//! resource without a place was configured after the state was last stored, because with the first move every resource gets
+//! one, told or not. So it begins at the furthest that any had come by then: an hour or so too early, and never too late.
+//!
+//! *A mistake is no wish to begin anew:* what cannot be used keeps its place until it can; and where the whole configuration
+//! cannot be read, everything does.
+//!
+//! *Not promised:* anything of what changed before the first poll of a resource that the provider keeps a cursor of: there is
+//! none of an earlier time.
+
+use std::collections::BTreeMap;
+
+use events::Timestamp;
+use polling::configuration::Configuration;
+use polling::definition::Polling;
+use polling::position::{Place, Position, State};
+use polling::request::Query;
+
+/// How a resource is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    ByTime,
+    ByCursor,
+    /// It cannot be, as it is configured.
+    NotNow,
+}
+
+/// The state with a place for each resource, but for those that begin with a cursor.
+pub(super) fn settle(
+    stored: &State,
+    configuration: &Configuration,
+    polling: &Polling,
+    provisioned: Timestamp,
+) -> State {
+    let positions = stored.places.values().filter_map(|place| match place {
+        Place::Position(position) => Some(position.at()),
+        Place::Cursor(_) => None,
+    });
+    let beginning = positions.max().map_or(provisioned, |furthest| furthest.max(provisioned));
+    let problems = configuration.problems.iter().map(|problem| (problem.resource.as_str(), Asked::NotNow));
+    let resources = configuration.resources.iter().map(|resource| {
+        let asked = match Query::resolve(polling, resource) {
+            Ok(query) if query.keeps_cursor() => Asked::ByCursor,
+            Ok(_) => Asked::ByTime,
+            Err(_) => Asked::NotNow,
+        };
+        (resource.name.as_str(), asked)
+    });
+    let mut asked: BTreeMap<&str, Asked> = problems.chain(resources).collect();
+    let unreadable = asked.remove("").is_some();
+    let mut state = State { places: stored.places.clone() };
+    state.places.retain(|name, place| match asked.get(name.as_str()) {
+        Some(Asked::ByTime) => matches!(place, Place::Position(_)),
+        Some(Asked::ByCursor) => matches!(place, Place::Cursor(_)),
+        Some(Asked::NotNow) => true,
+        None => unreadable,
+    });
+    for (name, _) in asked.into_iter().filter(|(_, asked)| *asked != Asked::ByCursor) {
+        let place = || Place::Position(Position::starting(beginning));
+        state.places.entry(name.to_owned()).or_insert_with(place);
+    }
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use polling::configuration;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECTION: &str = r#"
+base_url: https://api.example
+authentication: { none: {} }
+resources:
+  a: { path: /a, id: id }
+  b: { path: /b, id: id }
+  c: { path: /c, start: /now, paging: { cursor: { from: cursor, query: cursor } }, id: id }
+"#;
+
+    fn second(n: i64) -> Timestamp {
+        Timestamp::from_seconds(1_790_000_000 + n)
+    }
+
+    fn settled(places: &[(&str, Place)], objects: &str, poller: &str) -> State {
+        let stored = State { places: places.iter().map(|(name, place)| ((*name).to_owned(), place.clone())).collect() };
+        let settings = [("event.objects", objects), ("event.poller.configuration", poller)];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let polling = Polling::from_yaml(SECTION).unwrap();
+        settle(&stored, &configuration::read(&settings), &polling, second(0))
+    }
+
+    fn at(n: i64) -> Place {
+        Place::Position(Position::starting(second(n)))
+    }
+
+    fn cursor() -> Place {
+        Place::Cursor("c".into())
+    }
+
+    fn places(pairs: &[(&str, Place)]) -> BTreeMap<String, Place> {
+        pairs.iter().map(|(name, place)| ((*name).to_owned(), place.clone())).collect()
+    }
+
+    #[test]
+    fn at_first_everything_begins_at_the_provisioning_and_later_where_the_others_had_come() {
+        assert_eq!(settled(&[], "a, b, c", "").places, places(&[("a", at(0)), ("b", at(0))]));
+        let stored = [("a", at(50)), ("c", cursor())];
+        assert_eq!(settled(&stored, "a, b, c", "").places, places(&[("a", at(50)), ("b", at(50)), ("c", cursor())]));
+        assert_eq!(settled(&[("a", at(-9))], "a, b", "").places, places(&[("a", at(-9)), ("b", at(0))]));
+    }
+
+    #[test]
+    fn what_is_no_longer_configured_is_forgotten_and_what_is_a_mistake_is_not() {
+        let stored = [("a", at(50)), ("b", at(60)), ("c", cursor())];
+        assert_eq!(settled(&stored, "a", "").places, places(&[("a", at(50))]));
+        let mistake = r#"{"a": {}, "c": {"pageSize": "many"}, "unknown": {}}"#;
+        let expected = places(&[("a", at(50)), ("c", cursor()), ("unknown", at(60))]);
+        assert_eq!(settled(&stored, "", mistake).places, expected);
+        assert_eq!(settled(&stored, "", "{").places, places(&stored));
+    }
+
+    #[test]
+    fn a_place_of_another_kind_is_none() {
+        let stored = [("a", cursor()), ("c", at(70))];
+        assert_eq!(settled(&stored, "a, c", "").places, places(&[("a", at(70))]));
+    }
+
+    proptest! {
+        #[test]
+        fn settling_keeps_what_fits_gives_what_lacks_and_changes_nothing_the_second_time(
+            stored in proptest::collection::btree_map("[a-d]", prop_oneof![3 => (0..100_i64).prop_map(at), 1 => Just(cursor())], 0..4),
+            objects in proptest::collection::btree_set("[a-d]", 0..4),
+        ) {
+            let stored: Vec<(&str, Place)> = stored.iter().map(|(name, place)| (name.as_str(), place.clone())).collect();
+            let names = objects.iter().cloned().collect::<Vec<_>>().join(",");
+            let state = settled(&stored, &names, "");
+            let furthest = stored.iter().filter_map(|(_, place)| match place {
+                Place::Position(position) => Some(position.at()),
+                Place::Cursor(_) => None,
+            });
+            let beginning = furthest.max().unwrap_or(second(0));
+            for name in &objects {
+                let before = stored.iter().find(|(other, _)| other == name).map(|(_, place)| place);
+                let fits = before.filter(|place| name == "d" || matches!(place, Place::Cursor(_)) == (name == "c"));
+                let new = (name != "c").then(|| Place::Position(Position::starting(beginning)));
+                prop_assert_eq!(state.places.get(name), fits.or(new.as_ref()));
+            }
+            prop_assert!(state.places.keys().all(|name| objects.contains(name)));
+            let again: Vec<(&str, Place)> = state.places.iter().map(|(name, place)| (name.as_str(), place.clone())).collect();
+            prop_assert_eq!(settled(&again, &names, ""), state);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The poller's view of an instance: what it is to poll, and with which secrets.
+//!
+//! | partition | sort | what |
+//! |---|---|---|
+//! | `POLL#id` | `PLAN` | the view: written by the API with the instance, in its transaction |
+//!
+//! *Promise:* it stands beside [where the polls stand](crate::polls), so that a poll begins with one query. It holds the
+//! configuration without secrets, and of the secrets those alone that the connector's requests are made with, sealed for
+//! the poller. What concerns callbacks is left out: the poller calls none.
+//!
+//! A value that cannot be understood is as good as none: nothing is filtered by it.
+
+use std::collections::BTreeMap;
+
+use events::configuration::metadata::{self, EventTypes};
+use events::configuration::{self, FILTER_RESPONSE_NULLS, METADATA, OBJECTS};
+use events::{AccountId, EventType, InstanceId, Timestamp};
+use platform::{Key, Platform, Purpose, Write};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::views::{Sealed, open, seal};
+use super::{Instance, Secrets};
+use crate::polls::{self, Standing};
+use crate::{RecordError, schema};
+
+const PLAN: &str = "PLAN";
+
+/// How the keys begin that are no business of the poller's.
+const CALLBACKS: &str = "event.notification.";
+
+/// What the poller needs of an instance.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The connector's key.
+    pub connector: String,
+    /// The connector's hub.
+    pub hub: String,
+    /// When it was provisioned: older changes are not told.
+    pub created_at: Timestamp,
+    /// Is not polled while true.
+    pub disabled: bool,
+    /// Whether its events are on.
+    pub events_on: bool,
+    /// Object types to tell, lower-case; empty means all.
+    pub objects: Vec<String>,
+    /// Event types to tell, by object; empty means all.
+    pub event_types: EventTypes,
+    /// Whether fields that are null are kept in records.
+    pub keep_nulls: bool,
+    /// Whom the queue takes this instance's messages to concern: those with the same callback share a group.
+    pub group: String,
+    /// The configuration, without secrets and what concerns callbacks: what to poll, and what fills its placeholders.
+    pub settings: BTreeMap<String, String>,
+    secrets: Sealed,
+}
+
+impl Plan {
+    /// Whether a change is to be told that the poll of `resource` found. An event of unknown type is told whatever types are
+    /// wanted.
+    #[must_use]
+    pub fn wants(&self, resource: &str, object_type: &str, event_type: EventType) -> bool {
+        let names = [resource, object_type];
+        let listed = |name: &&str| self.objects.contains(&name.to_lowercase());
+        (self.objects.is_empty() || names.iter().any(listed))
+            && metadata::wants(&self.event_types, object_type, event_type)
+    }
+
+    /// The secrets that the provider is asked with, by configuration key.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn secrets<P: Platform>(&self, platform: &P) -> Result<Secrets, RecordError> {
+        let mut secrets = Secrets::new();
+        for (name, sealed) in &self.secrets {
+            let secret: SecretString = open(platform, Purpose::Poll, &key(self.instance), name, sealed).await?;
+            secrets.insert(name.clone(), secret);
+        }
+        Ok(secrets)
+    }
+}
+
+fn key(id: InstanceId) -> Key {
+    Key::new(polls::partition(id), PLAN)
+}
+
+/// The write that makes an instance's plan say what `instance` and `secrets` say, for the transaction that writes the
+/// instance. `needed` are the configuration keys that the connector's requests are made with.
+///
+/// # Errors
+/// The vault's.
+pub async fn put<P: Platform>(
+    platform: &P,
+    instance: &Instance,
+    secrets: &Secrets,
+    needed: &[impl AsRef<str>],
+) -> Result<Write, RecordError> {
+    let place = key(instance.id);
+    let is_needed = |name: &str| needed.iter().any(|key| key.as_ref() == name);
+    let secrets = secrets.iter().filter(|(name, _)| is_needed(name)).map(|(name, secret)| (name.as_str(), secret));
+    let settings = instance.configuration.iter().filter(|(name, _)| !name.starts_with(CALLBACKS));
+    let plan = Plan {
+        instance: instance.id,
+        account: instance.account,
+        connector: instance.connector.clone(),
+        hub: instance.hub.clone(),
+        created_at: instance.created_at,
+        disabled: instance.disabled,
+        events_on: instance.events_on(),
+        objects: instance
+            .setting(OBJECTS)
+            .map(|objects| configuration::list(objects).map(str::to_lowercase).collect())
+            .unwrap_or_default(),
+        event_types: instance.setting(METADATA).and_then(|text| metadata::polling_types(text).ok()).unwrap_or_default(),
+        keep_nulls: instance
+            .setting(FILTER_RESPONSE_NULLS)
+            .is_some_and(|value| configuration::boolean(value) == Ok(false)),
+        group: instance.group(),
+        settings: settings.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        secrets: seal(platform, Purpose::Poll, &place, secrets.collect()).await?,
+    };
+    Ok(Write::put(place, platform.version(), schema::encode(&plan)))
+}
+
+/// The write that takes an instance's plan away, for the transaction that deletes the instance. Where its polls stood is
+/// [forgotten](crate::polls::forget) by itself.
+#[must_use]
+pub fn delete(id: InstanceId) -> Write {
+    Write::delete(key(id))
+}
+
+/// What an instance is to poll, and where its polls stand: by one query, strongly. `None`: there is no plan, so there is
+/// nothing to poll; the instance may be deleted.
+///
+/// # Errors
+/// As [`polls::read`].
+pub async fn read<P: Platform>(platform: &P, id: InstanceId) -> Result<Option<(Plan, Standing)>, RecordError> {
+    let (standing, items) = polls::read_all(platform, id).await?;
+    let plan = items.iter().find(|item| item.key.sort == PLAN).map(schema::decode).transpose()?;
+    Ok(plan.map(|plan| (plan, standing)))
+}
