@@ -12,7 +12,7 @@ use pollhook_poller::{Fault, handle};
 use records::RecordError;
 
 const START: Timestamp = Timestamp::from_seconds(1_790_000_000);
-const NEWER: &str = r#"{"v":3,"m":{"unheard":[1]}}"#;
+const NEWER: &str = r#"{"v":4,"m":{"unheard":[1]}}"#;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn job() -> String {
