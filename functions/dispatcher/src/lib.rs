@@ -156,7 +156,9 @@ impl<P: Platform, C: Post, B: Bus> Dispatcher<P, C, B> {
             Ok(Message::Batch(batch)) => self.tell(views, &batch, receive_count).await,
             Ok(Message::Stored { instance, body }) => self.tell_stored(views, instance, &body, receive_count).await,
             Ok(Message::Attempt(attempt)) => self.attempt(views, attempt).await,
-            Ok(Message::Poll(_)) => Err(Fault::Poison("a poll job, which belongs in the other queue".into())),
+            Ok(Message::Poll(_) | Message::Polls(_) | Message::Shard(_)) => {
+                Err(Fault::Poison("a poll job, which belongs in the other queue".into()))
+            }
             Err(Undecodable::Newer(schema)) => return self.send_on(text, schema).await,
             Err(Undecodable::Malformed(reason)) => Err(Fault::Poison(reason)),
         };

@@ -210,7 +210,7 @@ async fn a_payload_too_large_for_its_record_stays_a_body_that_expires_after_the_
 #[tokio::test]
 async fn a_message_of_a_newer_version_is_sent_on_unchanged_and_later() {
     let world = world(14).await;
-    let newer = r#"{"v":3,"m":{"unheard":[1]}}"#;
+    let newer = r#"{"v":4,"m":{"unheard":[1]}}"#;
     world.handle(newer).await.unwrap();
     let held = world.platform().memory.batches().messages();
     assert_eq!((held.len(), held[0].body.as_str()), (1, newer));
@@ -224,7 +224,7 @@ async fn a_message_about_what_a_newer_version_wrote_is_sent_on_unchanged_too() {
     let world = world(1401).await;
     let instance = world.make(signed()).await.id;
     let key = Key::new(format!("CALLBACK#{instance}"), "CALLBACK");
-    let write = Write::put(key, world.platform().version(), r#"{"v":3,"unheard":true}"#);
+    let write = Write::put(key, world.platform().version(), r#"{"v":4,"unheard":true}"#);
     world.platform().table().write(write).await.unwrap();
     let message = Message::Batch(batch(instance, 0..1, "[]")).encode();
     world.handle(&message).await.unwrap();

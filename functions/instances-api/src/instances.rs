@@ -18,7 +18,7 @@ use crate::invalid::Invalid;
 use crate::resource::{Resource, element_id};
 use crate::settings::{self, Rules, Settings};
 use crate::wire::{ElementGiven, Given};
-use crate::{Api, elements, release, text};
+use crate::{Api, elements, polled, release, text};
 
 /// How often a change is tried when others change the same instance at the same time: somebody wins each time, so more
 /// than a few losses in a row is a loop in somebody's program, which should hear of it.
@@ -51,7 +51,7 @@ async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Res
     let (name, connector) = required(&given, &api.catalogue)?;
     let settings = api.rules(connector).provision(&given.configuration.unwrap_or_default())?;
     let account_key = account_key(connector, &settings.plain);
-    let webhooks = webhooks(connector, account_key.as_deref(), false);
+    let webhooks = webhooks(connector, &settings.plain, account_key.as_deref(), false);
     let provision = Provision {
         name,
         connector: connector.key().to_owned(),
@@ -61,6 +61,7 @@ async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Res
         secrets: settings.secrets,
     };
     let stored = instances::create(&*api.platform, account, provision, &webhooks).await?;
+    polled::begin(&*api.platform, None, &stored.instance).await;
     Ok(Answer(api.resource(&stored)))
 }
 
@@ -167,10 +168,13 @@ pub(crate) async fn edit<P: Platform, T: Send>(
         let connector = connector(api, &before.instance)?;
         let (Edit { instance, settings, forget_handshake }, told) = change(&before, &api.rules(connector))?;
         let account_key = account_key(connector, &settings.plain);
-        let webhooks = webhooks(connector, account_key.as_deref(), forget_handshake);
+        let webhooks = webhooks(connector, &settings.plain, account_key.as_deref(), forget_handshake);
         let instance = Instance { configuration: settings.plain, ..instance };
         match instances::update(&*api.platform, &before, instance, settings.secrets, &webhooks).await {
-            Ok(stored) => return Ok((stored, told)),
+            Ok(stored) => {
+                polled::begin(&*api.platform, before.instance.place, &stored.instance).await;
+                return Ok((stored, told));
+            }
             Err(error) if in_between(&error) => {}
             Err(error) => return Err(error.into()),
         }
@@ -188,6 +192,7 @@ pub(crate) async fn delete<P: Platform>(
         let view = instances::callback_view(&*api.platform, before.instance.id).await?;
         match instances::delete(&*api.platform, &before).await {
             Ok(()) => {
+                polled::forget(&*api.platform, before.instance.id).await;
                 // The instance is gone whatever becomes of this: to answer that it failed would be wrong.
                 if let Some(view) = view
                     && let Err(problem) = release::let_go(&*api.platform, view).await
@@ -242,9 +247,15 @@ fn account_key(connector: &Connector, plain: &BTreeMap<String, String>) -> Optio
     (!account.is_empty()).then(|| connector.account_key(account).to_owned())
 }
 
-fn webhooks<'a>(connector: &'a Connector, account: Option<&'a str>, forget_handshake: bool) -> Webhooks<'a> {
+fn webhooks<'a>(
+    connector: &'a Connector,
+    plain: &BTreeMap<String, String>,
+    account: Option<&'a str>,
+    forget_handshake: bool,
+) -> Webhooks<'a> {
     let accountless = connector.verifies_without_account();
-    Webhooks { secret_keys: connector.secret_keys(), account, accountless, forget_handshake }
+    let polled = polled::interval(polled::can_be_polled(connector), plain);
+    Webhooks { secret_keys: connector.secret_keys(), account, accountless, forget_handshake, polled }
 }
 
 /// What a new instance cannot do without.

@@ -41,6 +41,7 @@ mod invalid;
 mod items;
 mod listing;
 mod ping;
+mod polled;
 mod query;
 mod refused;
 mod release;

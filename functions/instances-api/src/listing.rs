@@ -218,6 +218,7 @@ mod tests {
             disabled: false,
             configuration: [("k".to_owned(), "x".repeat(bytes))].into(),
             routes: Vec::new(),
+            place: None,
         }
     }
 

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         let places = Places {
             table: settings.table()?,
             batches_url: Some(settings.batches()?),
-            polls_url: None,
+            polls_url: Some(settings.polls()?),
             key: Some(settings.key()?),
         };
         let public_url = settings.public_url()?;

@@ -49,7 +49,7 @@ impl From<Result<(), poller::Fault>> for Outcome {
         match outcome {
             Ok(()) => Self::Done,
             Err(poller::Fault::Poison(reason)) => Self::Unreadable(reason),
-            Err(fault @ poller::Fault::Records(_)) => Self::Failed(fault.to_string()),
+            Err(fault) => Self::Failed(fault.to_string()),
         }
     }
 }

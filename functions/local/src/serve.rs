@@ -35,6 +35,12 @@ pub(crate) const VISIBILITY: Duration = Duration::from_secs(120);
 /// How often due wake-ups are looked for. Their unit is the minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 
+/// How often is looked whether a minute has begun, of which the wheel has something due: a read, and more once a minute.
+const TICK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a tick and a poll job may take: as long as on AWS.
+const POLLS_WITHIN: Duration = Duration::from_secs(60);
+
 /// How often refusals are written down.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
@@ -159,7 +165,7 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
     let poller = Arc::clone(&platform);
     let poll = move |body: String, _: u32| {
         let platform = Arc::clone(&poller);
-        async move { poller::handle(&*platform, &body).await }
+        async move { poller::handle(&*platform, &poller::Unpolled, &body, POLLS_WITHIN).await }
     };
 
     let (stop, stopped) = watch::channel(false);
@@ -176,6 +182,11 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         every(SWEEP_EVERY, stopped.clone(), platform.clone(), |platform| async move {
             if let Err(error) = poller::sweep(&*platform).await {
                 tracing::error!(%error, "the retry sweep failed, the next one repeats it");
+            }
+        }),
+        every(TICK_EVERY, stopped.clone(), platform.clone(), |platform| async move {
+            if let Err(error) = poller::tick(&*platform, platform.now().plus(POLLS_WITHIN)).await {
+                tracing::error!(%error, "not all that is due could be sent to be polled");
             }
         }),
         every(FLUSH_EVERY, stopped.clone(), Arc::clone(&receiver), |receiver| async move { flush(&receiver).await }),

@@ -1,16 +1,26 @@
-//! A poll job: decoded, and for now only logged.
+//! The jobs of the poll jobs' queue: parts of the wheel that are due, and polls.
 //!
-//! *Promise:* a job that a newer version wrote is sent on unchanged before it is acknowledged. *Not promised yet:* a poll;
-//! see the crate.
+//! *Promise:* a job is acknowledged when what it says is done, or is in the queue as another job; one that a newer version
+//! wrote is sent on unchanged.
 
 use std::time::Duration;
 
-use events::message::{Message, PollJob, Undecodable};
+use events::message::{Message, Undecodable};
+use events::{InstanceId, Timestamp};
 use platform::{Outgoing, Platform, Queue as _};
 use records::RecordError;
 
+use crate::polls::{self, Poll, Polled, Times};
+use crate::shard;
+
 /// How long a job that a newer version wrote waits for that version: about as long as a deployment takes.
 const NEWER_DELAY: Duration = Duration::from_secs(60);
+
+/// Kept back of a job's time, for sending on what is left of it.
+const TO_SEND: Duration = Duration::from_secs(5);
+
+/// A poll that begins has at least so long, if its job has: a provider's slow answer and what follows from it.
+const TO_POLL: Duration = Duration::from_secs(15);
 
 /// Why a job is not to be acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -18,31 +28,52 @@ pub enum Fault {
     /// Not a poll job: no retry will mend it.
     #[error("the poll job cannot be read: {0}")]
     Poison(String),
-    /// The queue: a failure of our own, and the job is handed over again.
+    /// The table or the queue: a failure of our own, and the job is handed over again.
     #[error(transparent)]
     Records(#[from] RecordError),
+    /// A poll that somebody asked for failed by our own fault: the job is handed over again.
+    #[error("the poll of instance {0} failed: {1}")]
+    Poll(InstanceId, String),
 }
 
-/// Does what a poll job says, which until there is polling is to log it. `Ok`: acknowledge it.
+/// Does what a poll job says, in about `within`. `Ok`: acknowledge it.
 ///
 /// # Errors
 /// [`Fault`]: do not acknowledge it.
-pub async fn handle<P: Platform>(platform: &P, text: &str) -> Result<(), Fault> {
+pub async fn handle<P: Platform>(platform: &P, polls: &impl Poll, text: &str, within: Duration) -> Result<(), Fault> {
+    let within = within.saturating_sub(TO_SEND);
+    let end = platform.now().plus(within);
+    let over = tokio::time::sleep(within);
     match Message::decode(text) {
-        Ok(Message::Poll(PollJob { instance, at })) => {
-            tracing::info!(
-                %instance,
-                signalled_at = at.iso_millis(),
-                "the provider's signal was taken; nothing polls yet, so what changed is not told"
-            );
-            Ok(())
+        Ok(Message::Poll(job)) => polls::poll_one(platform, polls, job, end, over).await,
+        Ok(Message::Polls(job)) => {
+            let times = Times { begin: end.minus(TO_POLL), end };
+            Ok(polls::poll_all(platform, polls, &job, times, over).await?)
         }
-        Ok(_) => Err(Fault::Poison("a message of the batches queue".into())),
+        Ok(Message::Shard(job)) => shard::shard(platform, job, end).await,
+        Ok(Message::Batch(_) | Message::Stored { .. } | Message::Attempt(_)) => {
+            Err(Fault::Poison("a message of the batches queue".into()))
+        }
         Err(Undecodable::Newer(schema)) => {
             tracing::info!(schema, "a poll job of a newer version is sent on unchanged");
             let again = Outgoing { body: text.to_owned(), delay: NEWER_DELAY, group: "newer".into() };
             Ok(platform.polls().send(vec![again]).await.map_err(RecordError::from)?)
         }
         Err(Undecodable::Malformed(reason)) => Err(Fault::Poison(reason)),
+    }
+}
+
+/// Polls nothing, and says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Unpolled;
+
+impl Poll for Unpolled {
+    async fn poll(&self, instance: InstanceId, at: Timestamp, _: Timestamp) -> Polled {
+        tracing::info!(
+            %instance,
+            at = at.iso_millis(),
+            "a poll is due; nothing polls yet, so what changed is not told"
+        );
+        Polled::Done
     }
 }

@@ -1,27 +1,61 @@
 //! The poller: what happens by the clock, and what polls.
 //!
-//! [`fn@sweep`], once a minute, sends the wake-ups of retries whose minute has come.
+//! Once a minute, [`each_minute`]: [`fn@sweep`] sends the wake-ups of retries whose minute has come, and [`fn@tick`] the parts of
+//! the timing wheel whose minute has come. [`handle`] takes the poll jobs' queue: such parts, and instances to poll, because
+//! their time has come or because their provider said that something changed, without saying what (Dropbox does).
 //!
-//! [`handle`] takes poll jobs: an instance whose provider said that something changed, without saying what (Dropbox does).
-//! **Nothing polls yet:** a job is logged and acknowledged, and the change that it stands for is not told. What it keeps
-//! already is what every reader of a queue must keep: nothing of a newer version is lost, and nothing of ours is set aside.
+//! **Nothing polls yet:** [`Unpolled`] stands where polls are to be, so the change that a job stands for is not told, and
+//! instances are in no wheel. All around it is there: nothing of a newer version is lost, nothing of ours is set aside, and
+//! each that is due is handed to whoever [polls](Poll).
 //!
 //! [`poll`] is one poll of one instance, from end to end.
 //!
 //! ```text
-//! schedule ─▶ sweep ─▶ wake-ups that are due ─▶ batches queue
-//! poll job ─▶ readable?         ─▶ log it, acknowledge
-//!             a newer version's ─▶ send it on unchanged, a minute later; acknowledge
-//!             not ours          ─▶ dead letter
+//! schedule ─┬▶ sweep ─▶ wake-ups that are due ─▶ batches queue
+//!           └▶ tick ─▶ a job for each shard of the wheel that is due ─┐
+//! poll jobs ◀─────────────────────────────────────────────────────────┘
+//!   ├▶ a shard ─▶ who is in it ─▶ jobs of up to 50 polls, each delayed to its second ─▶ poll jobs
+//!   ├▶ polls, or one poll ─▶ many at once ─▶ what is left ─▶ poll jobs
+//!   ├▶ a newer version's ─▶ sent on unchanged, a minute later
+//!   └▶ not ours ─▶ dead letter
 //! ```
 //!
-//! *Failure:* what could not be sent stays where it is, and the next sweep or hand-over repeats it.
+//! *Failure:* what could not be sent stays where it is, and the next sweep, tick or hand-over repeats it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod job;
 pub mod poll;
+mod polls;
+mod send;
+mod shard;
 mod sweep;
+mod tick;
 
-pub use job::{Fault, handle};
+use std::time::Duration;
+
+use platform::Platform;
+use records::RecordError;
+
+pub use job::{Fault, Unpolled, handle};
+pub use polls::{AT_ONCE, Poll, Polled, Times, poll_all};
 pub use sweep::sweep;
+pub use tick::tick;
+
+/// Kept back of a minute's time, for what a tick is in the middle of when the rest is over.
+const TO_END: Duration = Duration::from_secs(10);
+
+/// Does what is due in this minute, in about `within`: sweeps and ticks at the same time, and neither waits for the other.
+///
+/// # Errors
+/// The table's or the queue's, of either; what was not sent stays due.
+pub async fn each_minute<P: Platform>(platform: &P, within: Duration) -> Result<(), RecordError> {
+    let until = platform.now().plus(within.saturating_sub(TO_END));
+    let (swept, ticked) = futures_util::future::join(sweep(platform), tick(platform, until)).await;
+    if let (Err(_), Err(error)) = (&swept, &ticked) {
+        tracing::error!(%error, "the tick failed as well as the sweep");
+    }
+    swept?;
+    ticked?;
+    Ok(())
+}

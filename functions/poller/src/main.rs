@@ -1,10 +1,11 @@
 //! The poller as a Lambda function, on its schedule and on the poll jobs' queue.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use aws::{AwsPlatform, Places, SqsQueue};
 use lambda::batch::{Failure, Record};
-use pollhook_poller::{Fault, handle, sweep};
+use pollhook_poller::{Fault, Unpolled, each_minute, handle};
 
 fn main() -> ExitCode {
     lambda::main("poller", async |settings| {
@@ -17,8 +18,10 @@ fn main() -> ExitCode {
         let connection = aws::connect_from_environment();
         let dead = SqsQueue::new(&connection, settings.dead_polls()?);
         let platform = AwsPlatform::new(&connection, places);
-        let tick = async || Ok(sweep(&platform).await.map(drop)?);
-        let work = async |record: &Record| handle(&platform, &record.body).await.map_err(failure);
+        let tick = async |within: Duration| Ok(each_minute(&platform, within).await?);
+        let work = async |record: &Record, within: Duration| {
+            handle(&platform, &Unpolled, &record.body, within).await.map_err(failure)
+        };
         lambda::schedule::serve(tick, dead, work, async || ()).await
     })
 }
@@ -26,6 +29,6 @@ fn main() -> ExitCode {
 fn failure(fault: Fault) -> Failure {
     match fault {
         Fault::Poison(reason) => Failure::Poison(reason),
-        fault @ Fault::Records(_) => Failure::ours(fault),
+        fault => Failure::ours(fault),
     }
 }

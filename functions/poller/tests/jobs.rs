@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use events::message::{Attempt, PollJob, To};
+use events::message::{Attempt, PollJob, PollsJob, To};
 use events::{InstanceId, Message, NotificationId, Timestamp};
 use platform::testing::{MemoryPlatform, Moment};
 use platform::{Outgoing, Platform as _, Queue as _, QueueError};
-use pollhook_poller::{Fault, handle};
+use pollhook_poller::{Fault, Unpolled, handle};
 use records::RecordError;
 
 const START: Timestamp = Timestamp::from_seconds(1_790_000_000);
-const NEWER: &str = r#"{"v":3,"m":{"unheard":[1]}}"#;
+const NEWER: &str = r#"{"v":4,"m":{"unheard":[1]}}"#;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn job() -> String {
@@ -31,7 +31,7 @@ async fn holding(body: &str) -> MemoryPlatform {
 async fn work(platform: &MemoryPlatform) -> Vec<Result<(), Fault>> {
     let mut outcomes = Vec::new();
     for message in platform.polls().receive(10, Duration::ZERO).await.unwrap() {
-        let outcome = handle(platform, &message.body).await;
+        let outcome = handle(platform, &Unpolled, &message.body, MINUTE).await;
         if outcome.is_ok() {
             platform.polls().acknowledge(vec![message.receipt]).await.unwrap();
         }
@@ -45,11 +45,15 @@ fn bodies(platform: &MemoryPlatform) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_poll_job_is_done_with_and_nothing_else_comes_of_it_yet() {
-    let platform = holding(&job()).await;
-    assert!(matches!(work(&platform).await[..], [Ok(())]));
-    assert_eq!(platform.acts(), ["send message 0 to polls", "acknowledge 1 messages of polls"]);
-    assert!(bodies(&platform).is_empty());
+async fn polls_are_done_with_and_nothing_else_comes_of_them_yet() {
+    let polls =
+        PollsJob { instances: vec![InstanceId::from_random(7), InstanceId::from_random(9)], at: START, failed: 0 };
+    for job in [job(), Message::Polls(polls).encode()] {
+        let platform = holding(&job).await;
+        assert!(matches!(work(&platform).await[..], [Ok(())]));
+        assert_eq!(platform.acts(), ["send message 0 to polls", "acknowledge 1 messages of polls"]);
+        assert!(bodies(&platform).is_empty());
+    }
 }
 
 #[tokio::test]

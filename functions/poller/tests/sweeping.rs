@@ -173,7 +173,7 @@ async fn a_wake_up_of_a_newer_version_waits_for_that_version_and_nobody_waits_fo
     let ids: BTreeSet<_> =
         [written(&world, 1, due).await, written(&world, 2, due.plus(MINUTE)).await].into_iter().collect();
     let place = world.platform().memory.table().items("RETRY#")[0].key.clone();
-    let newer = Write::put(Key::new(place.partition, "newer"), Version(1), r#"{"v":3}"#);
+    let newer = Write::put(Key::new(place.partition, "newer"), Version(1), r#"{"v":4}"#);
     world.platform().table().write(newer).await.unwrap();
     world.platform().memory.advance(25 * MINUTE);
     assert!(sweep(world.platform()).await.is_err(), "it is told");

@@ -1,4 +1,5 @@
-//! What travels through the queues: batches and attempts to the dispatcher, poll jobs to the poller.
+//! What travels through the queues: batches and attempts to the dispatcher; instances to poll, and slots of the timing wheel
+//! that are due, to the poller.
 //!
 //! Every message carries a schema version, outside the part that may change. A reader that meets a newer one gets
 //! [`Undecodable::Newer`] and must send it on unchanged: it is ours, in the middle of a deployment. A message is written
@@ -14,7 +15,7 @@ use crate::{Batch, InstanceId, NotificationId, Timestamp, ascii};
 
 /// The newest schema this code reads. With the feature `newer` it reads, and writes, one that does not exist yet: a version
 /// to rehearse upgrades with.
-pub const SCHEMA: u32 = if cfg!(feature = "newer") { 3 } else { 2 };
+pub const SCHEMA: u32 = if cfg!(feature = "newer") { 4 } else { 3 };
 
 /// The schema of messages that the first version understands.
 const FIRST: u32 = if cfg!(feature = "newer") { SCHEMA } else { 1 };
@@ -22,7 +23,15 @@ const FIRST: u32 = if cfg!(feature = "newer") { SCHEMA } else { 1 };
 /// The schema of attempts at the event bus: the first version would take one for an attempt at the callback.
 const FLOWS: u32 = if cfg!(feature = "newer") { SCHEMA } else { 2 };
 
-/// One message of a queue: [`Message::Poll`] of the poll jobs' queue, the others of the batches queue.
+/// The schema of the timing wheel's messages: versions before it would take them for poison.
+const WHEEL: u32 = if cfg!(feature = "newer") { SCHEMA } else { 3 };
+
+/// Most instances in a [`PollsJob`]: what one worker does within an invocation's time, also when each of them asks a slow
+/// provider.
+pub const POLLS: usize = 50;
+
+/// One message of a queue: [`Message::Poll`], [`Message::Polls`] and [`Message::Shard`] of the poll jobs' queue, the others of
+/// the batches queue.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
@@ -37,8 +46,12 @@ pub enum Message {
     },
     /// A further attempt at a notification whose payload is kept as a body.
     Attempt(Attempt),
-    /// An instance to poll.
+    /// An instance to poll, because its provider or somebody asks for it.
     Poll(PollJob),
+    /// Instances to poll, because their time has come.
+    Polls(PollsJob),
+    /// A part of the timing wheel that is due.
+    Shard(ShardJob),
 }
 
 /// Where a notification goes: each way succeeds and fails by itself.
@@ -93,6 +106,49 @@ pub struct PollJob {
     pub at: Timestamp,
 }
 
+/// Instances to poll because their time has come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PollsJob {
+    /// Which: 1 to [`POLLS`].
+    pub instances: Vec<InstanceId>,
+    /// When they are due: a second of a minute.
+    pub at: Timestamp,
+    /// How often it was sent again because of a failure of our own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed: u32,
+}
+
+/// One shard of a slot of the timing wheel, whose instances are due in one minute.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShardJob {
+    /// Which wheel: that of the instances that are polled every so many minutes.
+    pub minutes: u32,
+    /// Which of its slots.
+    pub slot: u16,
+    /// Which of the slot's shards.
+    pub shard: u32,
+    /// How many shards the wheel had when this was sent.
+    pub shards: u32,
+    /// In which minute since the epoch it is due.
+    pub minute: i64,
+    /// Where in the shard to go on; without it, at the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Onward>,
+}
+
+/// How far a job's work has come in a shard.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Onward {
+    /// The table's token of the next page.
+    pub page: String,
+    /// How many instances were before it.
+    pub before: usize,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// Why a message could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
@@ -129,6 +185,7 @@ impl Message {
     fn schema(&self) -> u32 {
         match self {
             Self::Attempt(Attempt { to: To::Flows, .. }) => FLOWS,
+            Self::Polls(_) | Self::Shard(_) => WHEEL,
             Self::Batch(_) | Self::Stored { .. } | Self::Attempt(_) | Self::Poll(_) => FIRST,
         }
     }
@@ -153,6 +210,9 @@ impl Message {
             Self::Batch(batch) if batch.events.is_empty() => {
                 Err(Undecodable::Malformed("a batch without events".into()))
             }
+            Self::Polls(PollsJob { instances, .. }) if !(1..=POLLS).contains(&instances.len()) => {
+                Err(Undecodable::Malformed(format!("a job of {} polls; 1 to {POLLS}", instances.len())))
+            }
             message => Ok(message),
         }
     }
@@ -173,6 +233,10 @@ mod tests {
     use crate::batch::tests::batch;
     use crate::{Source, Timestamp};
 
+    fn shard() -> ShardJob {
+        ShardJob { minutes: 15, slot: 4, shard: 0, shards: 2, minute: 29_833_333, from: None }
+    }
+
     #[test]
     fn messages_survive_the_queue() {
         let mut whole = batch(Source::Webhook, 3, Some(Timestamp::from_millis(1_790_000_000_001)));
@@ -191,6 +255,8 @@ mod tests {
             Message::Attempt(attempt),
             Message::Attempt(Attempt { to: To::Flows, ..attempt }),
             Message::Poll(poll),
+            Message::Polls(PollsJob { instances: vec![whole.instance; POLLS], at: poll.at, failed: 1 }),
+            Message::Shard(ShardJob { from: Some(Onward { page: "é".into(), before: 500 }), ..shard() }),
             Message::Batch(whole),
         ] {
             let text = message.encode();
@@ -207,6 +273,25 @@ mod tests {
     }
 
     #[test]
+    fn the_wheels_messages_wait_for_a_reader_that_knows_of_the_wheel() {
+        let at = Timestamp::from_millis(1_790_000_002_000);
+        let polls = PollsJob { instances: vec![InstanceId::from_random(7), InstanceId::from_random(9)], at, failed: 0 };
+        let text = r#"{"v":3,"m":{"polls":{"instances":[7,9],"at":1790000002000}}}"#;
+        assert_eq!(Message::Polls(polls).encode(), text);
+        let text = r#"{"v":3,"m":{"shard":{"minutes":15,"slot":4,"shard":0,"shards":2,"minute":29833333}}}"#;
+        assert_eq!(Message::Shard(shard()).encode(), text);
+    }
+
+    #[test]
+    fn a_job_of_no_polls_or_of_more_than_one_worker_does_is_refused() {
+        for (count, taken) in [(0, false), (1, true), (POLLS, true), (POLLS + 1, false)] {
+            let instances = vec![InstanceId::from_random(7); count];
+            let job = Message::Polls(PollsJob { instances, at: Timestamp::from_seconds(0), failed: 0 });
+            assert_eq!(Message::decode(&job.encode()).is_ok(), taken, "{count}");
+        }
+    }
+
+    #[test]
     fn only_an_attempt_at_the_bus_waits_for_a_reader_that_knows_of_the_bus() {
         let instance = InstanceId::from_random(7);
         let notification = NotificationId::of(Timestamp::from_millis(1_790_000_000_000), []);
@@ -220,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_newer_message_is_recognised_whatever_it_holds() {
-        assert_eq!(Message::decode(r#"{"v":3,"m":{"unheard":[1]}}"#), Err(Undecodable::Newer(3)));
+        assert_eq!(Message::decode(r#"{"v":4,"m":{"unheard":[1]}}"#), Err(Undecodable::Newer(4)));
         assert!(matches!(Message::decode(r#"{"v":1,"m":{"unheard":[1]}}"#), Err(Undecodable::Malformed(_))));
         assert!(matches!(Message::decode("poison"), Err(Undecodable::Malformed(_))));
     }

@@ -6,6 +6,8 @@
 //! *Failure:* a tick that fails, or that would outlast the invocation, is an error that Lambda counts; the next tick does
 //! what was left.
 
+use std::time::Duration;
+
 use platform::Queue;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -13,23 +15,26 @@ use serde_json::value::RawValue;
 use crate::batch::{self, Failure, Record, Report};
 use crate::{Error, invocation};
 
-/// Serves ticks and batches until the process ends: `tick` is done at each tick, the rest is as of [`batch::serve`].
+/// Serves ticks and batches until the process ends: `tick` is done at each tick, the rest is as of [`batch::serve`]. Both are
+/// told how long they may take, after which they are given up.
 ///
 /// # Errors
 /// The Runtime API's.
 pub async fn serve<Q: Queue>(
-    tick: impl AsyncFn() -> Result<(), Error>,
+    tick: impl AsyncFn(Duration) -> Result<(), Error>,
     dead: Q,
-    work: impl AsyncFn(&Record) -> Result<(), Failure>,
+    work: impl AsyncFn(&Record, Duration) -> Result<(), Failure>,
     after: impl AsyncFn(),
 ) -> Result<(), Error> {
     let take = async |event: Box<RawValue>, invocation: invocation::Invocation| {
         if is_batch(&event) {
             let records = batch::read(&event)?;
-            return Ok(Answer::Batch(batch::handle(&records, &dead, &work, invocation.for_work()).await));
+            let within = invocation.for_work();
+            let work = async |record: &Record| work(record, within).await;
+            return Ok(Answer::Batch(batch::handle(&records, &dead, &work, within).await));
         }
         let within = invocation.for_work();
-        match tokio::time::timeout(within, Box::pin(tick())).await {
+        match tokio::time::timeout(within, Box::pin(tick(within))).await {
             Ok(ticked) => ticked.map(Answer::Tick),
             Err(_) => Err(format!("the tick was not done within {} s and was given up", within.as_secs()).into()),
         }

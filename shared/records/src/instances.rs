@@ -5,6 +5,10 @@
 //! written in one transaction with the indexes that point to them. The API's own view keeps every secret, so that a view
 //! can be made anew when the configuration changes; a secret that two roles need is sealed once for each.
 //!
+//! An instance that is polled has an item in the [timing wheel](crate::wheel), put, moved and removed in the transaction that
+//! writes the instance, which keeps its place: so it is polled exactly as long as it is there, not disabled and its events
+//! are on.
+//!
 //! Written by the API alone, but for the secret that a provider hands to the receiver in a handshake.
 
 mod handshake;
@@ -21,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::accounts::{self, Account, Grant, KeyKind};
+use crate::wheel::{self, Minutes, Place};
 use crate::{RecordError, schema};
 
 use handshake::handshake_key;
@@ -65,6 +70,9 @@ pub struct Instance {
     /// The partitions in which index items point to it, as last written. Kept here alone: what is given is not looked at.
     #[serde(default)]
     pub routes: Vec<String>,
+    /// Where in the timing wheel its item is, as last written; `None`: it is not polled. Kept here alone, as `routes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 impl Instance {
@@ -136,10 +144,14 @@ fn owner_key(account: AccountId, id: InstanceId) -> Key {
 }
 
 fn put<P: Platform>(platform: &P, instance: &Instance, condition: Condition) -> Write {
-    Write::put(instance_key(instance.id), platform.version(), schema::encode(instance)).when(condition)
+    let body = match instance.place {
+        Some(_) => schema::encode_as(schema::WHEEL, instance),
+        None => schema::encode(instance),
+    };
+    Write::put(instance_key(instance.id), platform.version(), body).when(condition)
 }
 
-/// What the instance's connector makes of its configuration.
+/// What the instance's connector makes of its configuration: for its webhooks, and for its polls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Webhooks<'a> {
     /// The configuration keys that the receiver verifies with.
@@ -150,6 +162,21 @@ pub struct Webhooks<'a> {
     pub accountless: bool,
     /// Whether the secret of an earlier handshake is to be forgotten, so that the next one counts.
     pub forget_handshake: bool,
+    /// How often it is polled while it is not disabled and its events are on; `None`: never.
+    pub polled: Option<Minutes>,
+}
+
+impl Webhooks<'_> {
+    /// Where the instance's item in the timing wheel is to be that is at `before`.
+    async fn place<P: Platform>(
+        &self,
+        platform: &P,
+        instance: &Instance,
+        before: Option<Place>,
+    ) -> Result<Option<Place>, RecordError> {
+        let polled = self.polled.filter(|_| !instance.disabled && instance.events_on());
+        wheel::place(platform, instance.id, polled, before).await
+    }
 }
 
 /// What a new instance is made of.
@@ -195,10 +222,12 @@ pub async fn create<P: Platform>(
         disabled: false,
         configuration: provision.configuration,
         routes: Vec::new(),
+        place: None,
     };
     instance.routes = routes::partitions(&instance, webhooks);
     loop {
         instance.id = InstanceId::from_random(platform.random().bits() as u32);
+        instance.place = webhooks.place(platform, &instance, None).await?;
         let grant = Grant { account: owner.id, kind: KeyKind::Element, instance: Some(instance.id), made_at: None };
         let (mut writes, view) = views(platform, &instance, &provision.secrets, &token, webhooks).await?;
         let main = put(platform, &instance, Condition::Absent);
@@ -207,6 +236,7 @@ pub async fn create<P: Platform>(
         writes.push(routes::link(platform, owner_key(owner.id, instance.id)));
         writes.push(accounts::grant_write(platform, &token, &grant));
         writes.extend(routes::links(platform, &instance, &[], &view));
+        writes.extend(wheel::moved(platform, instance.id, None, instance.place));
         match routes::transact(platform, &instance, &[], &instance.routes, writes).await {
             Ok(()) => return Ok(Stored { instance, secrets: provision.secrets, token, version }),
             // The number is taken (also by a tombstone: numbers are never used again): draw another.
@@ -287,6 +317,7 @@ pub async fn update<P: Platform>(
 ) -> Result<Stored, RecordError> {
     instance.updated_at = platform.now();
     instance.routes = routes::partitions(&instance, webhooks);
+    instance.place = webhooks.place(platform, &instance, before.instance.place).await?;
     let (mut writes, view) = views(platform, &instance, &secrets, &before.token, webhooks).await?;
     let main = put(platform, &instance, Condition::Version(before.version));
     let version = written_version(&main).unwrap_or(before.version);
@@ -295,6 +326,7 @@ pub async fn update<P: Platform>(
     let key = |partition: &String| routes::index_key(&instance, partition);
     writes.extend(old.iter().filter(|partition| !new.contains(partition)).map(|gone| Write::delete(key(gone))));
     writes.extend(routes::links(platform, &instance, &before.instance.routes, &view));
+    writes.extend(wheel::moved(platform, instance.id, before.instance.place, instance.place));
     if webhooks.forget_handshake {
         writes.push(Write::delete(handshake_key(instance.id)));
     }
@@ -320,6 +352,7 @@ pub async fn delete<P: Platform>(platform: &P, before: &Stored) -> Result<(), Re
     ];
     let old = instance.indexed();
     writes.extend(old.iter().map(|partition| Write::delete(routes::index_key(instance, partition))));
+    writes.extend(wheel::moved(platform, instance.id, instance.place, None));
     routes::transact(platform, instance, &old, &[], writes).await
 }
 

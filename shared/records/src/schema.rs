@@ -8,13 +8,17 @@ use serde::{Deserialize, Serialize};
 
 /// The newest schema this code reads. With the feature `newer` it reads, and writes, one that does not exist yet: a version
 /// to rehearse upgrades with.
-const SCHEMA: u32 = if cfg!(feature = "newer") { 3 } else { 2 };
+const SCHEMA: u32 = if cfg!(feature = "newer") { 4 } else { 3 };
 
 /// The schema of what the first version understands: nearly everything.
 const FIRST: u32 = if cfg!(feature = "newer") { SCHEMA } else { 1 };
 
 /// The schema of what the first version would get wrong, because it knows of no event bus.
 pub(crate) const FLOWS: u32 = if cfg!(feature = "newer") { SCHEMA } else { 2 };
+
+/// The schema of what versions before it would get wrong, because they know of no timing wheel: written anew by one of them,
+/// an instance would forget its place, and its item there would stay for ever.
+pub(crate) const WHEEL: u32 = if cfg!(feature = "newer") { SCHEMA } else { 3 };
 
 /// Why a repository did not do as told.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -320,7 +320,7 @@ async fn an_account_that_names_another_s_provider_account_many_times_does_not_cr
 /// The same error, wherever a newer version's item is met.
 fn newer<T: std::fmt::Debug>(result: Result<T, RecordError>) {
     let error = result.unwrap_err();
-    assert!(matches!(error, RecordError::Newer(_, 3)), "{error}");
+    assert!(matches!(error, RecordError::Newer(_, 4)), "{error}");
 }
 
 #[tokio::test]
@@ -347,7 +347,7 @@ async fn what_a_newer_version_wrote_is_told_so_and_never_guessed_at() {
         let text = String::from_utf8_lossy(&item.body);
         let (first, rest) = text.split_at("{\"v\":1".len());
         assert_eq!(first, "{\"v\":1", "every kind of item says its version: {kinds:?}");
-        let body = [b"{\"v\":3".as_slice(), &item.body[first.len()..]].concat();
+        let body = [b"{\"v\":4".as_slice(), &item.body[first.len()..]].concat();
         assert!(!rest.is_empty());
         platform.table().write(Write::put(item.key, Version(2), body)).await.unwrap();
     }

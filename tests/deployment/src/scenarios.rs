@@ -133,7 +133,7 @@ pub async fn a_signal_becomes_a_poll_job_that_is_done(deployment: &mut impl Depl
     let body = json!({ "list_folder": { "accounts": [account] }, "delta": { "users": [1] } }).to_string();
     assert_eq!(client.sends("dropbox", None, "", &body).await, Some(200));
     let line = until("a line about the poll job", async || deployment.logged(&instance.to_string()).await).await;
-    assert!(line.contains("signal"), "{line}");
+    assert!(line.contains("nothing polls yet"), "{line}");
 }
 
 /// A callback that answers 503 until it is told to work.

@@ -29,13 +29,17 @@ fn main() -> ExitCode {
             "http" => http::serve(router(), after).await,
             "batch" => batch::serve(Dead, || (), async |&(): &(), record: &Record| work(record).await, after).await,
             "schedule" => {
-                let tick = async || {
+                let work = async |record: &Record, _: Duration| work(record).await;
+                let tick = async |_: Duration| {
                     tracing::info!("tick");
                     Ok(())
                 };
                 schedule::serve(tick, Dead, work, after).await
             }
-            "late" => schedule::serve(async || std::future::pending().await, Dead, work, after).await,
+            "late" => {
+                let work = async |record: &Record, _: Duration| work(record).await;
+                schedule::serve(async |_: Duration| std::future::pending().await, Dead, work, after).await
+            }
             other => Err(format!("{other:?} is no role").into()),
         }
     })

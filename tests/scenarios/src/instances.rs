@@ -95,6 +95,7 @@ fn webhooks<'a>(connector: &'a Connector, account: Option<&'a str>) -> Webhooks<
         account: account.map(|account| connector.account_key(account)),
         accountless: connector.verifies_without_account(),
         forget_handshake: false,
+        polled: None,
     }
 }
 

@@ -9,7 +9,7 @@ use connectors::Catalogue;
 use dispatcher::{Dispatcher, Fault, RetryPolicy, Taken};
 use egress::Policy;
 use events::time::MINUTE_MS;
-use events::{InstanceId, Message, Timestamp};
+use events::{InstanceId, Timestamp};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use http::{Request, Response, StatusCode, header};
@@ -17,6 +17,7 @@ use http_body_util::BodyExt as _;
 use instances_api::Api;
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Queue as _};
+use poller::{Poll, Polled};
 use records::accounts::{self, Account};
 use records::deliveries::{self, Delivery};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -35,8 +36,21 @@ pub const START: Timestamp = Timestamp::from_seconds(1_790_000_017);
 /// Releases what is parked: `where=channel='webhook' and status='queued'`.
 const RELEASE: &str = "/elements/api-v2/notifications/subscriptions/deliveries?where=channel%3D%27webhook%27%20and%20status%3D%27queued%27";
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// Looks at the queue before a world that does not come to rest fails its test.
 const LOOKS: usize = 500;
+
+/// Polls that find nothing: whom they were for.
+#[derive(Debug, Default)]
+struct Polls(Mutex<Vec<InstanceId>>);
+
+impl Poll for Polls {
+    async fn poll(&self, instance: InstanceId, _: Timestamp, _: Timestamp) -> Polled {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        Polled::Done
+    }
+}
 
 /// One process of all roles.
 struct Process {
@@ -83,8 +97,7 @@ pub struct World {
     pub owner: Account,
     authorization: SecretString,
     webhooks: Mutex<Vec<Webhook>>,
-    /// The instances of the poll jobs that were done.
-    polled: Mutex<Vec<InstanceId>>,
+    polls: Polls,
     retry: RetryPolicy,
     process: Process,
 }
@@ -97,7 +110,7 @@ impl World {
         let callbacks = Callbacks::default();
         let process = Process::new(platform, &callbacks, retry);
         let authorization = credentials.header();
-        Self { callbacks, owner, authorization, webhooks: Mutex::default(), polled: Mutex::default(), retry, process }
+        Self { callbacks, owner, authorization, webhooks: Mutex::default(), polls: Polls::default(), retry, process }
     }
 
     /// The platform of the process that is alive.
@@ -154,10 +167,10 @@ impl World {
         self.webhooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The instances of the poll jobs that were done, in order.
+    /// The instances that were polled, in order.
     #[must_use]
     pub fn polled(&self) -> Vec<InstanceId> {
-        self.polled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.polls.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// One request to the receiver: the whole answer.
@@ -235,12 +248,8 @@ impl World {
         let received = queue.receive(10, Duration::ZERO).await.unwrap_or_default();
         let any = !received.is_empty();
         for message in received {
-            let job = Message::decode(&message.body);
-            if poller::handle(self.platform(), &message.body).await.is_err() {
+            if poller::handle(self.platform(), &self.polls, &message.body, MINUTE).await.is_err() {
                 continue;
-            }
-            if let Ok(Message::Poll(job)) = job {
-                self.polled.lock().unwrap_or_else(PoisonError::into_inner).push(job.instance);
             }
             let _ = queue.acknowledge(vec![message.receipt]).await;
         }
@@ -273,10 +282,10 @@ impl World {
         any
     }
 
-    /// Sends wake-ups whose minute has come.
-    pub async fn sweep(&self) {
-        // What fails is swept the next time.
-        let _ = poller::sweep(self.platform()).await;
+    /// Sends what is due in this minute: wake-ups, and parts of the wheel.
+    pub async fn each_minute(&self) {
+        // What fails is sent the next time.
+        let _ = poller::each_minute(self.platform(), MINUTE).await;
     }
 
     /// When something is due next; `None`: never.
@@ -297,7 +306,7 @@ impl World {
     pub async fn settle(&self) {
         for _ in 0..LOOKS {
             self.send_unanswered().await;
-            self.sweep().await;
+            self.each_minute().await;
             while self.pump().await {}
             let Some(next) = self.next() else { return };
             self.platform().memory.advance(next.since(self.now()));

@@ -11,6 +11,7 @@ mod history;
 mod items;
 mod listing;
 mod ping;
+mod polled;
 mod provisioning;
 mod release;
 mod replacing;

@@ -26,7 +26,7 @@ async fn a_poll_job_that_waited_for_a_server_is_logged_and_done_with() {
     let server = Server::start(folder.path()).await;
     let told = async || server.stderr().lines().find(|line| line.contains("nothing polls yet")).map(str::to_owned);
     let line = until("a line about the job", told).await;
-    let expected = ["INFO", "instance=4711", &format!("signalled_at=\"{}\"", at.iso_millis())];
+    let expected = ["INFO", "instance=4711", &format!("at=\"{}\"", at.iso_millis())];
     assert!(expected.iter().all(|part| line.contains(part)), "{line}");
     server.stop().await;
 

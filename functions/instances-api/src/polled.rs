@@ -1,0 +1,140 @@
+//! How often an instance is polled, and that it is polled at once when that changes.
+//!
+//! *Promise:* what an instance's configuration says counts from its change on: its place in the timing wheel is written with
+//! it (see [`records::instances`]), and its first poll does not wait for its turn.
+//!
+//! *Failure:* a poll at once that could not be sent is logged. The change is made, and the instance's turn comes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use connectors::Connector;
+use events::configuration::POLLER_REFRESH_INTERVAL;
+use events::message::PollJob;
+use events::{InstanceId, Message};
+use platform::{Outgoing, Platform, Queue as _};
+use records::instances::Instance;
+use records::polls;
+use records::wheel::{Minutes, Place};
+
+/// The old product's: 23 of its 27 polled elements had it.
+const DEFAULT_MINUTES: u32 = 15;
+
+/// Whether instances of the connector can be polled: no definition says how, so far.
+pub(crate) fn can_be_polled(_: &Connector) -> bool {
+    false
+}
+
+/// How often an instance with this configuration is polled; `None`: never.
+pub(crate) fn interval(can_be_polled: bool, configuration: &BTreeMap<String, String>) -> Option<Minutes> {
+    let set = configuration.get(POLLER_REFRESH_INTERVAL).map(|minutes| minutes.trim()).filter(|set| !set.is_empty());
+    // What is no number was let in by a version that did not check it.
+    let minutes = set.and_then(|minutes| minutes.parse().ok()).unwrap_or(DEFAULT_MINUTES);
+    Minutes::new(minutes).filter(|_| can_be_polled)
+}
+
+/// Has an instance polled at once that was just written and is polled from now on, or otherwise than `before`.
+pub(crate) async fn begin<P: Platform>(platform: &P, before: Option<Place>, instance: &Instance) {
+    if instance.place.is_none() || instance.place == before {
+        return;
+    }
+    let id = instance.id;
+    let body = Message::Poll(PollJob { instance: id, at: platform.now() }).encode();
+    let message = Outgoing { body, delay: Duration::ZERO, group: id.to_string() };
+    if let Err(error) = platform.polls().send(vec![message]).await {
+        tracing::warn!(%id, %error, "an instance is polled in its turn: its first poll could not be sent");
+    }
+}
+
+/// Removes what its polls left of an instance that was just deleted.
+pub(crate) async fn forget<P: Platform>(platform: &P, id: InstanceId) {
+    // The instance is gone whatever becomes of this, and what is left does no harm but take room.
+    if let Err(error) = polls::forget(platform, id).await {
+        tracing::error!(%id, %error, "where a deleted instance's polls stood could not be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{AccountId, Timestamp};
+    use platform::QueueError;
+    use platform::testing::MemoryPlatform;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(minutes: Option<&str>) -> BTreeMap<String, String> {
+        minutes.map(|minutes| (POLLER_REFRESH_INTERVAL.to_owned(), minutes.to_owned())).into_iter().collect()
+    }
+
+    #[test]
+    fn fifteen_minutes_unless_it_is_said_and_a_long_time_is_off() {
+        for (minutes, expected) in [
+            (None, Some(15)),
+            (Some(" "), Some(15)),
+            (Some("soon"), Some(15)),
+            (Some("1"), Some(1)),
+            (Some(" 1440 "), Some(1440)),
+            (Some("1441"), None),
+            (Some("999999999"), None),
+            (Some("0"), None),
+        ] {
+            let found = interval(true, &set(minutes)).map(|minutes| minutes.number());
+            assert_eq!(found, expected, "{minutes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn who_cannot_be_polled_is_not_and_no_text_is_trouble(text: String, minutes in 1_u32..=1440) {
+            prop_assert_eq!(interval(false, &set(Some(&text))), None);
+            let _ = interval(true, &set(Some(&text)));
+            prop_assert_eq!(interval(true, &set(Some(&minutes.to_string()))), Minutes::new(minutes));
+        }
+    }
+
+    fn instance(place: Option<Place>) -> Instance {
+        Instance {
+            id: InstanceId::from_random(7),
+            account: AccountId(1),
+            company: 1,
+            user: 1,
+            name: "polled".into(),
+            connector: "hubspot".into(),
+            hub: "crm".into(),
+            tags: Vec::new(),
+            created_at: Timestamp::from_seconds(0),
+            updated_at: Timestamp::from_seconds(0),
+            disabled: false,
+            configuration: BTreeMap::new(),
+            routes: Vec::new(),
+            place,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_new_is_polled_at_once_and_no_other() {
+        let at = |minutes| Minutes::new(minutes).map(|minutes| Place::of(InstanceId::from_random(7), minutes, 1));
+        for (before, after, polled) in [
+            (None, at(5), true),
+            (at(15), at(5), true),
+            (at(5), at(5), false),
+            (at(5), None, false),
+            (None, None, false),
+        ] {
+            let platform = MemoryPlatform::new(Timestamp::from_seconds(1_790_000_000));
+            begin(&platform, before, &instance(after)).await;
+            let held: Vec<_> =
+                platform.polls().messages().into_iter().map(|held| Message::decode(&held.body)).collect();
+            let job = Message::Poll(PollJob { instance: InstanceId::from_random(7), at: platform.now() });
+            assert_eq!(held, if polled { vec![Ok(job)] } else { vec![] }, "{before:?} {after:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_is_away_is_not_the_callers_trouble() {
+        let platform = MemoryPlatform::new(Timestamp::from_seconds(1_790_000_000));
+        platform.polls().fail_next_send([0], QueueError::Throttled);
+        begin(&platform, None, &instance(Some(Place::of(InstanceId::from_random(7), Minutes::LONGEST, 1)))).await;
+    }
+}
