@@ -1,7 +1,8 @@
 //! Lists `definitions/*.yaml` and their examples, so that a new provider is a new file and nothing else.
 //!
-//! They are kept as JSON: a function that starts then carries no YAML reader, and reads what it needs in a tenth of the
-//! time. What a definition means is looked at where it is compiled; here it need only be YAML.
+//! They are kept as JSON, in parts: a function that starts then carries no YAML reader, and of what it does not read, such
+//! as how providers are polled, not even the types. What a definition means is looked at by a test; here it need only be
+//! YAML.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -29,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let file = folder.join(format!("{key}.yaml"));
         let mut definition: Map<String, Value> = read(&file)?;
         definition.remove("examples");
+        let polling = definition.remove("polling").unwrap_or_default();
         let Inline { examples } = read(&file)?;
         let mut examples: Vec<Value> =
             examples.into_iter().map(|example| json!(["", example.referenced.line(), example.value])).collect();
@@ -37,8 +39,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let example: Value = read(&more.join(format!("{name}.yaml")))?;
             examples.push(json!([name, 0, example]));
         }
-        let definition = Value::Object(definition).to_string();
-        let _ = writeln!(table, "    BuiltIn::new({key:?}, {definition:?}, {:?}),", Value::Array(examples).to_string());
+        let [definition, polling, examples] =
+            [Value::Object(definition), polling, Value::Array(examples)].map(|value| value.to_string());
+        let _ = writeln!(table, "    BuiltIn::new({key:?}, {definition:?}, {polling:?}, {examples:?}),");
     }
     table.push_str("];\n");
     let out = PathBuf::from(env::var("OUT_DIR")?);

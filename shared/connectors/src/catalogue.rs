@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use crate::Connector;
+use crate::{Connector, DefinitionError};
 
 /// The connectors by their keys.
 #[derive(Debug, Default)]
@@ -15,9 +15,9 @@ pub struct Catalogue {
 #[derive(Debug)]
 struct BuiltIn {
     key: &'static str,
-    /// JSON.
+    /// JSON, as are the others; this one without what the others hold.
     definition: &'static str,
-    /// JSON.
+    polling: &'static str,
     examples: &'static str,
     compiled: OnceLock<Connector>,
 }
@@ -62,7 +62,7 @@ impl Catalogue {
             return Some(added);
         }
         let built_in = self.built_in.iter().find(|built_in| built_in.key == key)?;
-        Some(built_in.compiled.get_or_init(|| match Connector::built_in(built_in.definition, built_in.examples) {
+        Some(built_in.compiled.get_or_init(|| match built_in.compile() {
             Ok(connector) => connector,
             Err(error) => panic!("the built-in definition {key} does not load: {error}"),
         }))
@@ -79,7 +79,11 @@ impl Catalogue {
 }
 
 impl BuiltIn {
-    const fn new(key: &'static str, definition: &'static str, examples: &'static str) -> Self {
-        Self { key, definition, examples, compiled: OnceLock::new() }
+    const fn new(key: &'static str, definition: &'static str, polling: &'static str, examples: &'static str) -> Self {
+        Self { key, definition, polling, examples, compiled: OnceLock::new() }
+    }
+
+    fn compile(&self) -> Result<Connector, DefinitionError> {
+        Connector::built_in(self.definition, self.polling, self.examples)
     }
 }

@@ -50,8 +50,36 @@ pub struct Connector {
     /// The mapping's tables, in the order of its variables.
     tables: Vec<Val>,
     reply: Option<Reply>,
-    polling: Option<Polling>,
+    polling: Polled,
     pub(crate) examples: Examples,
+}
+
+/// How the provider is polled. Of a built-in connector it is read when first asked for: the receiver never asks.
+#[derive(Debug)]
+struct Polled {
+    built_in: &'static str,
+    read: OnceLock<Option<Polling>>,
+}
+
+impl Polled {
+    fn read(polling: Option<Polling>) -> Self {
+        Self { built_in: "null", read: OnceLock::from(polling) }
+    }
+
+    /// What the build has made of a file's section, or `null`.
+    fn built_in(json: &'static str) -> Self {
+        Self { built_in: json, read: OnceLock::new() }
+    }
+
+    /// # Panics
+    /// When a built-in one cannot be read, which a test rules out.
+    fn get(&self) -> Option<&Polling> {
+        let read = || match serde_json::from_str(self.built_in) {
+            Ok(polling) => polling,
+            Err(error) => panic!("a built-in section on polling cannot be read: {error}"),
+        };
+        self.read.get_or_init(read).as_ref()
+    }
 }
 
 /// How a body names the customer's account.
@@ -169,17 +197,27 @@ impl Connector {
         let mut definition = Definition::read(yaml)?;
         let examples = std::mem::take(&mut definition.examples).into_iter();
         let examples = examples.map(|example| Example { line: example.referenced.line(), ..example.value }).collect();
-        Self::compile(definition, yaml, Examples::read(examples))
+        let polling = Polled::read(definition.polling.take());
+        Self::compile(definition, yaml, polling, Examples::read(examples))
     }
 
-    /// Compiles what the build has made of a definition and its examples.
-    pub(crate) fn built_in(definition: &str, examples: &'static str) -> Result<Self, DefinitionError> {
-        Self::compile(Definition::built_in(definition)?, "", Examples::recorded(examples))
+    /// Compiles what the build has made of a file.
+    pub(crate) fn built_in(
+        definition: &str,
+        polling: &'static str,
+        examples: &'static str,
+    ) -> Result<Self, DefinitionError> {
+        Self::compile(Definition::built_in(definition)?, "", Polled::built_in(polling), Examples::recorded(examples))
     }
 
     /// `yaml` is what the definition was read from, for the lines of its programs.
-    fn compile(definition: Definition, yaml: &str, examples: Examples) -> Result<Self, DefinitionError> {
-        let Definition { key, name, hub, description, webhook, polling, .. } = definition;
+    fn compile(
+        definition: Definition,
+        yaml: &str,
+        polling: Polled,
+        examples: Examples,
+    ) -> Result<Self, DefinitionError> {
+        let Definition { key, name, hub, description, webhook, .. } = definition;
         let scope = webhook.as_ref().map(|webhook| webhook.scope);
         let webhook = webhook.unwrap_or_else(Webhook::none);
         let Webhook { account, account_characters, account_must_match, handshakes, signatures, .. } = webhook;
@@ -281,7 +319,7 @@ impl Connector {
     /// How the provider is asked what changed; `None`: it is not.
     #[must_use]
     pub fn polling(&self) -> Option<&Polling> {
-        self.polling.as_ref()
+        self.polling.get()
     }
 
     /// The configuration keys that may hold the webhook secret; the first present counts.

@@ -67,6 +67,20 @@ fn a_connector_without_webhooks_takes_nothing_and_nothing_is_its_provider_s() {
     assert_eq!(acme.check_examples(), []);
 }
 
+/// The build makes parts of them, which are not checked again.
+#[test]
+fn every_built_in_definition_is_right_as_a_file_and_its_parts_say_the_same() {
+    for key in catalogue().keys() {
+        let file = format!("{}/definitions/{key}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let whole = Connector::from_yaml(&std::fs::read_to_string(file).unwrap());
+        let (whole, parts) = (whole.unwrap_or_else(|error| panic!("{key}: {error}")), catalogue().get(key).unwrap());
+        assert_eq!(whole.polling().is_some(), parts.polling().is_some(), "{key}");
+        assert_eq!(whole.scope(), parts.scope(), "{key}");
+        assert_eq!((whole.required(), whole.secret_keys()), (parts.required(), parts.secret_keys()), "{key}");
+        assert_eq!(whole.check_examples(), [], "{key}");
+    }
+}
+
 #[test]
 fn built_in_sections_are_read_from_json_as_from_yaml() {
     let polled = catalogue().keys().filter_map(|key| Some((key, catalogue().get(key)?.polling()?)));

@@ -165,7 +165,10 @@ async fn who_is_not_to_be_polled_is_not() {
     };
     assert_eq!(end(off).await, disabled);
     assert_eq!(end(|instance, _| instance.connector = "other".into()).await, End::Unpolled(Unpolled::Connector));
-    assert_eq!(end(|_, secrets| secrets.clear()).await, End::NoCredential("api.key has no value in the instance's configuration".into()));
+    assert_eq!(
+        end(|_, secrets| secrets.clear()).await,
+        End::NoCredential("api.key has no value in the instance's configuration".into())
+    );
     let delete = records::plans::delete(world.instance);
     world.platform.table().write(delete).await.unwrap();
     assert_eq!(world.poll().await.end, End::Unpolled(Unpolled::Deleted));
