@@ -1,6 +1,7 @@
 //! Large changes, in steps; and workers that meet.
 
 use futures_util::future::join;
+use platform::testing::Moment;
 use pollhook_poller::poll::End;
 use proptest::prelude::*;
 
@@ -36,6 +37,25 @@ async fn a_large_change_goes_in_steps_each_with_its_claim_and_its_move() {
         assert!(sends <= 2_100 / 10 + 2, "{sends} messages");
     }
     assert_eq!(world.poll().await.told, 0);
+}
+
+#[tokio::test]
+async fn a_death_in_a_later_step_repeats_that_step_alone() {
+    let whole = many(51, 2_600).await;
+    whole.poll().await;
+    let first = whole.platform.acts().iter().position(|act| act.starts_with("transact")).unwrap();
+    let mut world = many(51, 2_600).await;
+    // The claim of the second step, and five of its messages.
+    world.platform.crash_at(first + 6, Moment::After);
+    world.platform.run_until_crash(world.poll()).await.unwrap_err();
+    let before = world.told().await.len();
+    assert!((2_000..2_200).contains(&before), "{before}");
+    world.restart();
+    world.platform.advance(6 * MINUTE);
+    world.poll().await;
+    let repeats = world.told().await.len() - world.history.len();
+    assert!((1..=50).contains(&repeats), "{repeats}");
+    assert_eq!(world.versions().await, world.history);
 }
 
 #[tokio::test]
@@ -80,7 +100,7 @@ async fn whoever_comes_while_another_tells_is_told_until_when_and_tells_nothing(
     world.change("things", 1, false);
     world.advance(2_000);
     // Dies after its claim.
-    world.platform.crash_at(0, platform::testing::Moment::After);
+    world.platform.crash_at(0, Moment::After);
     world.platform.run_until_crash(world.poll()).await.unwrap_err();
     let until = world.now().plus(6 * MINUTE);
     world.restart();
