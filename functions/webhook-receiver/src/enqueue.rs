@@ -2,32 +2,21 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use events::message::PollJob;
 use events::{Batch, Message};
 use platform::{Outgoing, Platform, Queue, limits};
 use records::instances::WebhookView;
-use records::{RecordError, bodies};
+use records::{RecordError, batches};
 
 use crate::Receiver;
 
-/// Largest batch that travels in its message, in bytes. SQS bills each 64 KB; a larger one goes through the table.
-const INLINE_BYTES: usize = 64 * 1024;
-
 impl<P: Platform> Receiver<P> {
     /// Makes the batches durable, each with its group; an error means that some may not be.
-    pub(crate) async fn enqueue(&self, batches: Vec<(Batch, String)>) -> Result<(), RecordError> {
-        let mut messages = Vec::with_capacity(batches.len());
-        for (batch, group) in batches {
-            let instance = batch.instance;
-            let mut body = Message::Batch(batch).encode();
-            if body.len() > INLINE_BYTES {
-                body = self.store(instance, body).await?;
-            }
-            messages.push(Outgoing { body, delay: Duration::ZERO, group });
+    pub(crate) async fn enqueue(&self, told: Vec<(Batch, String)>) -> Result<(), RecordError> {
+        let mut messages = Vec::with_capacity(told.len());
+        for (batch, group) in told {
+            messages.push(batches::message(&*self.platform, batch, group).await?);
         }
-        // Ten messages of at most 64 KB each are within one send's bytes.
-        const { assert!(limits::SEND_MESSAGES * INLINE_BYTES <= limits::SEND_BYTES) }
         send(self.platform.batches(), messages).await
     }
 
@@ -41,14 +30,6 @@ impl<P: Platform> Receiver<P> {
             Outgoing { body, delay: Duration::ZERO, group: view.instance.to_string() }
         };
         send(self.platform.polls(), views.map(job).collect()).await
-    }
-
-    /// Keeps a large batch as a body, and makes the message that points to it.
-    async fn store(&self, instance: events::InstanceId, body: String) -> Result<String, RecordError> {
-        let name = format!("B{:016x}{:016x}", self.platform.random().bits(), self.platform.random().bits());
-        let expires_at_s = self.platform.now().as_seconds() + bodies::QUEUED_S;
-        bodies::put(&*self.platform, &name, &Bytes::from(body), Some(expires_at_s)).await?;
-        Ok(Message::Stored { instance, body: name }.encode())
     }
 }
 

@@ -21,7 +21,11 @@ const _: () = assert!(limits::SEND_MESSAGES * INLINE_BYTES <= limits::SEND_BYTES
 ///
 /// # Errors
 /// The table's, of a large batch.
-pub async fn message<P: Platform>(platform: &P, batch: Batch, group: &str) -> Result<Outgoing, RecordError> {
+pub async fn message<P: Platform>(
+    platform: &P,
+    batch: Batch,
+    group: impl Into<String>,
+) -> Result<Outgoing, RecordError> {
     let instance = batch.instance;
     let mut body = Message::Batch(batch).encode();
     if body.len() > INLINE_BYTES {
@@ -30,5 +34,5 @@ pub async fn message<P: Platform>(platform: &P, batch: Batch, group: &str) -> Re
         bodies::put(platform, &name, &Bytes::from(body), Some(expires_at_s)).await?;
         body = Message::Stored { instance, body: name }.encode();
     }
-    Ok(Outgoing { body, delay: Duration::ZERO, group: group.to_owned() })
+    Ok(Outgoing { body, delay: Duration::ZERO, group: group.into() })
 }
