@@ -35,6 +35,7 @@ pub struct Poller<'a, P, F> {
 }
 
 impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
+    // A job is handed over at its time or later, so each query of the poll is sent after it.
     async fn poll(&self, instance: InstanceId, _: Timestamp, until: Timestamp) -> Polled {
         let polling = |key: &str| self.catalogue.get(key).and_then(Connector::polling);
         let worker = Worker {
