@@ -61,7 +61,7 @@ async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Res
         secrets: settings.secrets,
     };
     let stored = instances::create(&*api.platform, account, provision, &webhooks).await?;
-    polled::begin(&*api.platform, None, &stored.instance).await;
+    polled::begin(&*api.platform, None, &stored.instance, webhooks.polling.is_some() && connector.signals()).await;
     Ok(Answer(api.resource(&stored)))
 }
 
@@ -172,7 +172,8 @@ pub(crate) async fn edit<P: Platform, T: Send>(
         let instance = Instance { configuration: settings.plain, ..instance };
         match instances::update(&*api.platform, &before, instance, settings.secrets, &webhooks).await {
             Ok(stored) => {
-                polled::begin(&*api.platform, before.instance.place, &stored.instance).await;
+                let signalled = webhooks.polling.is_some() && connector.signals();
+                polled::begin(&*api.platform, before.instance.place, &stored.instance, signalled).await;
                 return Ok((stored, told));
             }
             Err(error) if in_between(&error) => {}
@@ -254,8 +255,9 @@ fn webhooks<'a>(
     forget_handshake: bool,
 ) -> Webhooks<'a> {
     let accountless = connector.verifies_without_account();
-    let polled = polled::interval(polled::can_be_polled(connector), plain);
-    Webhooks { secret_keys: connector.secret_keys(), account, accountless, forget_handshake, polled }
+    let polled = polled::interval(polled::in_turns(connector, plain), plain);
+    let polling = polled::polling(connector, plain);
+    Webhooks { secret_keys: connector.secret_keys(), account, accountless, forget_handshake, polled, polling }
 }
 
 /// What a new instance cannot do without.

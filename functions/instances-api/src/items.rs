@@ -24,7 +24,7 @@ use crate::invalid::Invalid;
 use crate::resource::fnv;
 use crate::settings::known::{self, Known};
 use crate::wire::ItemGiven;
-use crate::{Api, settings, text};
+use crate::{Api, polled, settings, text};
 
 /// One key of an instance's configuration.
 #[derive(Debug, Serialize)]
@@ -38,8 +38,8 @@ pub(crate) struct Item {
     #[serde(skip_serializing_if = "Option::is_none")]
     default_value: Option<&'static str>,
     r#type: &'static str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    options: &'static [&'static str],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    options: Vec<&'static str>,
     required: bool,
     active: bool,
 }
@@ -143,9 +143,18 @@ fn item(id: u32, key: &str, property_value: Option<String>, connector: Option<&C
             None if secret => "PASSWORD",
             None => "TEXTFIELD_1000",
         },
-        options: known.map_or(&[], |known| known.kind.options()),
+        options: known.map(|known| options(known, connector)).unwrap_or_default(),
         required: of_connector(Connector::required),
         active: true,
+    }
+}
+
+/// The words that a key's value is one of.
+fn options(known: &Known, connector: Option<&Connector>) -> Vec<&'static str> {
+    let words = known.kind.options();
+    match connector {
+        Some(connector) if known.key == configuration::VENDOR_TYPE => polled::ways(connector, words),
+        _ => words.to_vec(),
     }
 }
 

@@ -9,33 +9,55 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use connectors::Connector;
-use events::configuration::POLLER_REFRESH_INTERVAL;
+use events::configuration::{POLLER_REFRESH_INTERVAL, VENDOR_TYPE};
 use events::message::PollJob;
 use events::{InstanceId, Message};
 use platform::{Outgoing, Platform, Queue as _};
+use polling::definition::Polling;
 use records::instances::Instance;
 use records::polls;
 use records::wheel::{Minutes, Place};
 
+/// What [`VENDOR_TYPE`] says of an instance that polls in turns.
+pub(crate) const POLLING: &str = "polling";
+
 /// The old product's: 23 of its 27 polled elements had it.
 const DEFAULT_MINUTES: u32 = 15;
 
-/// Whether instances of the connector can be polled: no definition says how, so far.
-pub(crate) fn can_be_polled(_: &Connector) -> bool {
-    false
+/// Those of [`VENDOR_TYPE`]'s words that name a way in which the connector learns of changes.
+pub(crate) fn ways(connector: &Connector, words: &[&'static str]) -> Vec<&'static str> {
+    let has = |word: &&'static str| match *word {
+        POLLING => connector.polling().is_some(),
+        _ => connector.has_webhooks(),
+    };
+    words.iter().copied().filter(has).collect()
+}
+
+/// Whether an instance with this configuration polls in turns: as it says itself; where it does not, as its connector's only
+/// way, because one that has webhooks as well learnt by these before it could be polled.
+pub(crate) fn in_turns(connector: &Connector, configuration: &BTreeMap<String, String>) -> bool {
+    let set = configuration.get(VENDOR_TYPE).map(|word| word.trim()).filter(|word| !word.is_empty());
+    let said = set.map_or(!connector.has_webhooks(), |word| word.eq_ignore_ascii_case(POLLING));
+    said && connector.polling().is_some()
+}
+
+/// How an instance's provider is asked, where it is polled: in turns, or when its webhooks signal a change.
+pub(crate) fn polling<'c>(connector: &'c Connector, configuration: &BTreeMap<String, String>) -> Option<&'c Polling> {
+    connector.polling().filter(|_| connector.signals() || in_turns(connector, configuration))
 }
 
 /// How often an instance with this configuration is polled; `None`: never.
-pub(crate) fn interval(can_be_polled: bool, configuration: &BTreeMap<String, String>) -> Option<Minutes> {
+pub(crate) fn interval(in_turns: bool, configuration: &BTreeMap<String, String>) -> Option<Minutes> {
     let set = configuration.get(POLLER_REFRESH_INTERVAL).map(|minutes| minutes.trim()).filter(|set| !set.is_empty());
     // What is no number was let in by a version that did not check it.
     let minutes = set.and_then(|minutes| minutes.parse().ok()).unwrap_or(DEFAULT_MINUTES);
-    Minutes::new(minutes).filter(|_| can_be_polled)
+    Minutes::new(minutes).filter(|_| in_turns)
 }
 
-/// Has an instance polled at once that was just written and is polled from now on, or otherwise than `before`.
-pub(crate) async fn begin<P: Platform>(platform: &P, before: Option<Place>, instance: &Instance) {
-    if instance.place.is_none() || instance.place == before {
+/// Has an instance polled at once that was just written and is polled from now on, or otherwise than `before`; and one that is
+/// `signalled`: where a provider keeps the cursor, nothing is told of before the first poll.
+pub(crate) async fn begin<P: Platform>(platform: &P, before: Option<Place>, instance: &Instance, signalled: bool) {
+    if !signalled && (instance.place.is_none() || instance.place == before) {
         return;
     }
     let id = instance.id;
@@ -84,6 +106,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_instance_polls_in_turns_where_it_says_so_or_its_connector_has_no_other_way() {
+        let catalogue = connectors::catalogue();
+        let of = |connector, word: Option<&str>| {
+            let connector = catalogue.get(connector).unwrap();
+            let configuration = word.map(|word| (VENDOR_TYPE.to_owned(), word.to_owned())).into_iter().collect();
+            (in_turns(connector, &configuration), polling(connector, &configuration).is_some())
+        };
+        assert_eq!([of("http", None), of("http", Some(" ")), of("http", Some("polling"))], [(true, true); 3]);
+        assert_eq!([of("hubspot", None), of("hubspot", Some("webhook"))], [(false, false); 2]);
+        assert_eq!(of("hubspot", Some(" Polling ")), (true, true));
+        assert_eq!(of("dropbox", None), (false, true), "it polls when Dropbox signals a change");
+        assert_eq!(of("dropbox", Some("polling")), (true, true));
+        assert_eq!([of("github", None), of("github", Some("polling"))], [(false, false); 2], "it cannot");
+    }
+
     proptest! {
         #[test]
         fn who_cannot_be_polled_is_not_and_no_text_is_trouble(text: String, minutes in 1_u32..=1440) {
@@ -113,17 +151,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_that_is_new_is_polled_at_once_and_no_other() {
+    async fn a_place_that_is_new_is_polled_at_once_and_who_is_signalled_and_nobody_else() {
         let at = |minutes| Minutes::new(minutes).map(|minutes| Place::of(InstanceId::from_random(7), minutes, 1));
-        for (before, after, polled) in [
-            (None, at(5), true),
-            (at(15), at(5), true),
-            (at(5), at(5), false),
-            (at(5), None, false),
-            (None, None, false),
+        for (before, after, signalled, polled) in [
+            (None, at(5), false, true),
+            (at(15), at(5), false, true),
+            (at(5), at(5), false, false),
+            (at(5), None, false, false),
+            (None, None, false, false),
+            (None, None, true, true),
         ] {
             let platform = MemoryPlatform::new(Timestamp::from_seconds(1_790_000_000));
-            begin(&platform, before, &instance(after)).await;
+            begin(&platform, before, &instance(after), signalled).await;
             let held: Vec<_> =
                 platform.polls().messages().into_iter().map(|held| Message::decode(&held.body)).collect();
             let job = Message::Poll(PollJob { instance: InstanceId::from_random(7), at: platform.now() });
@@ -135,6 +174,7 @@ mod tests {
     async fn a_queue_that_is_away_is_not_the_callers_trouble() {
         let platform = MemoryPlatform::new(Timestamp::from_seconds(1_790_000_000));
         platform.polls().fail_next_send([0], QueueError::Throttled);
-        begin(&platform, None, &instance(Some(Place::of(InstanceId::from_random(7), Minutes::LONGEST, 1)))).await;
+        begin(&platform, None, &instance(Some(Place::of(InstanceId::from_random(7), Minutes::LONGEST, 1))), false)
+            .await;
     }
 }

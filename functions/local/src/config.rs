@@ -136,8 +136,8 @@ pub struct Serve {
     #[arg(long, env = "POLLHOOK_PUBLIC_URL", value_name = "URL", value_parser = url)]
     pub public_url: Option<Url>,
 
-    /// Addresses that callbacks may be posted to although they are private or loopback, e.g. 127.0.0.0/8. May be given
-    /// several times (in the environment: separated by commas). Without it such callbacks are refused.
+    /// Addresses that callbacks may be posted to, and providers be polled at, although they are private or loopback, e.g.
+    /// 127.0.0.0/8. May be given several times (in the environment: separated by commas). Without it they are refused.
     #[arg(long, env = "POLLHOOK_ALLOW_CALLBACKS_TO", value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub allow_callbacks_to: Vec<IpNet>,
 

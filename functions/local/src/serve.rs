@@ -13,6 +13,7 @@ use egress::{Client, Limits, Policy};
 use embedded::{Embedded, OpenError, Options, POLL_WORKERS, WORKERS};
 use instances_api::Api;
 use platform::{OsRandom, Platform as _, SystemClock};
+use poller::Poller;
 use pollhook_metrics::{Installed, prometheus};
 use records::RecordError;
 use secrecy::SecretString;
@@ -132,6 +133,10 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
     let client = Client::new(policy.clone(), Limits::default()).map_err(|e| ServeError::Setting(e.to_string()))?;
     client.warm().map_err(ServeError::Certificates)?;
     let client = Arc::new(client);
+    // None of our own URLs is a provider's.
+    let policy_of_polls = Policy::new(config.allow_callbacks_to.clone(), None);
+    let fetch = Client::new(policy_of_polls, Limits::fetching()).map_err(|e| ServeError::Setting(e.to_string()))?;
+    let fetch = Arc::new(fetch);
     let (authorization, first_start) = credentials::ensure(&*platform, &config.data).await?;
     let open_files = connections::open_files();
     warn_of(&platform, open_files);
@@ -146,6 +151,7 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         admin_key_sha256: config.admin_key_sha256.clone(),
     };
     let public_url = public_url.as_str().trim_end_matches('/').to_owned();
+    let (polled, polled_catalogue) = (Arc::clone(&platform), Arc::clone(&catalogue));
     let receiver = Arc::new(Receiver::new(Arc::clone(&platform), &public_url, catalogue));
 
     let health = Router::new().route("/healthz", get(edge::healthz)).with_state(Arc::clone(&platform));
@@ -162,10 +168,12 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         let dispatcher = Arc::clone(&dispatcher);
         async move { dispatcher.handle(&body, receive_count).await }
     };
-    let poller = Arc::clone(&platform);
     let poll = move |body: String, _: u32| {
-        let platform = Arc::clone(&poller);
-        async move { poller::handle(&*platform, &poller::Unpolled, &body, POLLS_WITHIN).await }
+        let (platform, fetch, catalogue) = (Arc::clone(&polled), Arc::clone(&fetch), Arc::clone(&polled_catalogue));
+        async move {
+            let poller = Poller { platform: &*platform, fetch: &*fetch, catalogue: &catalogue };
+            poller::handle(&*platform, &poller, &body, POLLS_WITHIN).await
+        }
     };
 
     let (stop, stopped) = watch::channel(false);

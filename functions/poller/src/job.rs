@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
+use events::InstanceId;
 use events::message::{Message, Undecodable};
-use events::{InstanceId, Timestamp};
 use platform::{Outgoing, Platform, Queue as _};
 use records::RecordError;
 
-use crate::polls::{self, Poll, Polled, Times};
+use crate::poller::LAST_PAGE;
+use crate::polls::{self, Poll, Times};
 use crate::shard;
 
 /// How long a job that a newer version wrote waits for that version: about as long as a deployment takes.
@@ -19,8 +20,8 @@ const NEWER_DELAY: Duration = Duration::from_secs(60);
 /// Kept back of a job's time, for sending on what is left of it.
 const TO_SEND: Duration = Duration::from_secs(5);
 
-/// A poll that begins has at least so long, if its job has: a provider's slow answer and what follows from it.
-const TO_POLL: Duration = Duration::from_secs(15);
+/// A poll that begins has at least so long, if its job has: some seconds in which it asks, and what its last page may take.
+const TO_POLL: Duration = Duration::from_secs(5).saturating_add(LAST_PAGE);
 
 /// Why a job is not to be acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -60,20 +61,5 @@ pub async fn handle<P: Platform>(platform: &P, polls: &impl Poll, text: &str, wi
             Ok(platform.polls().send(vec![again]).await.map_err(RecordError::from)?)
         }
         Err(Undecodable::Malformed(reason)) => Err(Fault::Poison(reason)),
-    }
-}
-
-/// Polls nothing, and says so.
-#[derive(Clone, Copy, Debug)]
-pub struct Unpolled;
-
-impl Poll for Unpolled {
-    async fn poll(&self, instance: InstanceId, at: Timestamp, _: Timestamp) -> Polled {
-        tracing::info!(
-            %instance,
-            at = at.iso_millis(),
-            "a poll is due; nothing polls yet, so what changed is not told"
-        );
-        Polled::Done
     }
 }

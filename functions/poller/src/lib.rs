@@ -4,18 +4,15 @@
 //! the timing wheel whose minute has come. [`handle`] takes the poll jobs' queue: such parts, and instances to poll, because
 //! their time has come or because their provider said that something changed, without saying what (Dropbox does).
 //!
-//! **Nothing polls yet:** [`Unpolled`] stands where polls are to be, so the change that a job stands for is not told, and
-//! instances are in no wheel. All around it is there: nothing of a newer version is lost, nothing of ours is set aside, and
-//! each that is due is handed to whoever [polls](Poll).
-//!
-//! [`poll`] is one poll of one instance, from end to end.
+//! A [`Poller`] polls each that is due; [`poll`] is one poll of one instance, from end to end.
 //!
 //! ```text
 //! schedule ─┬▶ sweep ─▶ wake-ups that are due ─▶ batches queue
 //!           └▶ tick ─▶ a job for each shard of the wheel that is due ─┐
 //! poll jobs ◀─────────────────────────────────────────────────────────┘
 //!   ├▶ a shard ─▶ who is in it ─▶ jobs of up to 50 polls, each delayed to its second ─▶ poll jobs
-//!   ├▶ polls, or one poll ─▶ many at once ─▶ what is left ─▶ poll jobs
+//!   ├▶ polls, or one poll ─▶ many at once ─┬▶ what changed ─▶ batches queue
+//!   │                                      └▶ what is left ─▶ poll jobs
 //!   ├▶ a newer version's ─▶ sent on unchanged, a minute later
 //!   └▶ not ours ─▶ dead letter
 //! ```
@@ -26,6 +23,7 @@
 
 mod job;
 pub mod poll;
+mod poller;
 mod polls;
 mod send;
 mod shard;
@@ -37,7 +35,8 @@ use std::time::Duration;
 use platform::Platform;
 use records::RecordError;
 
-pub use job::{Fault, Unpolled, handle};
+pub use job::{Fault, handle};
+pub use poller::Poller;
 pub use polls::{AT_ONCE, Poll, Polled, Times, poll_all};
 pub use sweep::sweep;
 pub use tick::tick;

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws::{AwsPlatform, Places, SqsQueue};
+use egress::{Client, Limits, Policy};
 use lambda::batch::{Failure, Record};
-use pollhook_poller::{Fault, Unpolled, each_minute, handle};
+use pollhook_poller::{Fault, Poller, each_minute, handle};
 
 fn main() -> ExitCode {
     lambda::main("poller", async |settings| {
@@ -13,14 +14,16 @@ fn main() -> ExitCode {
             table: settings.table()?,
             batches_url: Some(settings.batches()?),
             polls_url: Some(settings.polls()?),
-            key: None,
+            key: Some(settings.key()?),
         };
         let connection = aws::connect_from_environment();
         let dead = SqsQueue::new(&connection, settings.dead_polls()?);
         let platform = AwsPlatform::new(&connection, places);
+        let client = Client::new(Policy::new(settings.allow_callbacks_to()?, None), Limits::fetching())?;
+        let poller = Poller { platform: &platform, fetch: &client, catalogue: connectors::catalogue() };
         let tick = async |within: Duration| Ok(each_minute(&platform, within).await?);
         let work = async |record: &Record, within: Duration| {
-            handle(&platform, &Unpolled, &record.body, within).await.map_err(failure)
+            handle(&platform, &poller, &record.body, within).await.map_err(failure)
         };
         lambda::schedule::serve(tick, dead, work, async || ()).await
     })

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::time::Duration;
 
+use common::Idle;
 use events::message::{Attempt, PollJob, PollsJob, To};
 use events::{InstanceId, Message, NotificationId, Timestamp};
 use platform::testing::{MemoryPlatform, Moment};
 use platform::{Outgoing, Platform as _, Queue as _, QueueError};
-use pollhook_poller::{Fault, Unpolled, handle};
+use pollhook_poller::{Fault, handle};
 use records::RecordError;
 
 const START: Timestamp = Timestamp::from_seconds(1_790_000_000);
@@ -31,7 +34,7 @@ async fn holding(body: &str) -> MemoryPlatform {
 async fn work(platform: &MemoryPlatform) -> Vec<Result<(), Fault>> {
     let mut outcomes = Vec::new();
     for message in platform.polls().receive(10, Duration::ZERO).await.unwrap() {
-        let outcome = handle(platform, &Unpolled, &message.body, MINUTE).await;
+        let outcome = handle(platform, &Idle, &message.body, MINUTE).await;
         if outcome.is_ok() {
             platform.polls().acknowledge(vec![message.receipt]).await.unwrap();
         }
@@ -45,7 +48,7 @@ fn bodies(platform: &MemoryPlatform) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn polls_are_done_with_and_nothing_else_comes_of_them_yet() {
+async fn polls_that_found_nothing_new_are_done_with() {
     let polls =
         PollsJob { instances: vec![InstanceId::from_random(7), InstanceId::from_random(9)], at: START, failed: 0 };
     for job in [job(), Message::Polls(polls).encode()] {

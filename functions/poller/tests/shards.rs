@@ -7,12 +7,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{MINUTE, START, id, polls, put, send, shards};
+use common::{Idle, MINUTE, START, id, polls, put, send, shards};
 use events::message::{Onward, POLLS, ShardJob};
 use events::{InstanceId, Message};
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Key, Platform as _, Queue as _, Table as _, TableError, Version, Write};
-use pollhook_poller::{Fault, Unpolled, handle};
+use pollhook_poller::{Fault, handle};
 use records::RecordError;
 use records::wheel::{self, FULL_SHARD, Minutes};
 
@@ -32,7 +32,7 @@ async fn crowd(count: u32) -> MemoryPlatform {
 }
 
 async fn work(platform: &MemoryPlatform, job: ShardJob, within: Duration) -> Result<(), Fault> {
-    handle(platform, &Unpolled, &Message::Shard(job).encode(), within).await
+    handle(platform, &Idle, &Message::Shard(job).encode(), within).await
 }
 
 /// Everybody that the queue holds a poll for, as often as it does.

@@ -39,6 +39,7 @@ pub const FIGURES: &[Figure] = &[
     figure(Kind::Counter, "received", &["connector"], "Requests that came to a connector's URL."),
     figure(Kind::Counter, "accepted", &["connector"], "Events made durable, one per instance that is told."),
     figure(Kind::Counter, "signalled", &["connector"], "Poll jobs made durable because a provider signalled a change."),
+    figure(Kind::Counter, "polls", &["connector"], "Polls of an instance, whatever each came to."),
     figure(Kind::Counter, "refused", &["connector", "reason"], "Requests, or parts of them, that were not taken."),
     figure(Kind::Counter, "delivered", &[], "Notifications that a callback took."),
     figure(Kind::Counter, "failed", &[], "Attempts at a notification that a callback did not take."),

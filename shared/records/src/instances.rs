@@ -9,6 +9,8 @@
 //! writes the instance, which keeps its place: so it is polled exactly as long as it is there, not disabled and its events
 //! are on.
 //!
+//! One that is polled, in turns or at a signal of its provider, has a [plan](plans) beside where its polls stand.
+//!
 //! Written by the API alone, but for the secret that a provider hands to the receiver in a handshake.
 
 mod handshake;
@@ -20,6 +22,7 @@ use std::collections::BTreeMap;
 
 use events::{AccountId, InstanceId, Timestamp, configuration};
 use platform::{Condition, Consistency, Item, Key, Platform, Purpose, Query, Table as _, TableError, Version, Write};
+use polling::definition::Polling;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -164,6 +167,9 @@ pub struct Webhooks<'a> {
     pub forget_handshake: bool,
     /// How often it is polled while it is not disabled and its events are on; `None`: never.
     pub polled: Option<Minutes>,
+    /// How the provider is asked, where the instance is polled in turns or when its provider signals a change; `None`: it is
+    /// not, and has no [plan](plans).
+    pub polling: Option<&'a Polling>,
 }
 
 impl Webhooks<'_> {
@@ -176,6 +182,19 @@ impl Webhooks<'_> {
     ) -> Result<Option<Place>, RecordError> {
         let polled = self.polled.filter(|_| !instance.disabled && instance.events_on());
         wheel::place(platform, instance.id, polled, before).await
+    }
+
+    /// What becomes of the instance's plan.
+    async fn plan<P: Platform>(
+        &self,
+        platform: &P,
+        instance: &Instance,
+        secrets: &Secrets,
+    ) -> Result<Write, RecordError> {
+        match self.polling {
+            Some(polling) => plans::put(platform, instance, secrets, &polling.authentication.value.settings()).await,
+            None => Ok(plans::delete(instance.id)),
+        }
     }
 }
 
@@ -237,6 +256,9 @@ pub async fn create<P: Platform>(
         writes.push(accounts::grant_write(platform, &token, &grant));
         writes.extend(routes::links(platform, &instance, &[], &view));
         writes.extend(wheel::moved(platform, instance.id, None, instance.place));
+        if webhooks.polling.is_some() {
+            writes.push(webhooks.plan(platform, &instance, &provision.secrets).await?);
+        }
         match routes::transact(platform, &instance, &[], &instance.routes, writes).await {
             Ok(()) => return Ok(Stored { instance, secrets: provision.secrets, token, version }),
             // The number is taken (also by a tombstone: numbers are never used again): draw another.
@@ -327,6 +349,7 @@ pub async fn update<P: Platform>(
     writes.extend(old.iter().filter(|partition| !new.contains(partition)).map(|gone| Write::delete(key(gone))));
     writes.extend(routes::links(platform, &instance, &before.instance.routes, &view));
     writes.extend(wheel::moved(platform, instance.id, before.instance.place, instance.place));
+    writes.push(webhooks.plan(platform, &instance, &secrets).await?);
     if webhooks.forget_handshake {
         writes.push(Write::delete(handshake_key(instance.id)));
     }
@@ -347,6 +370,7 @@ pub async fn delete<P: Platform>(platform: &P, before: &Stored) -> Result<(), Re
         Write::delete(handshake_key(instance.id)),
         Write::delete(callback_key(instance.id)),
         Write::delete(token_key(instance.id)),
+        plans::delete(instance.id),
         Write::delete(owner_key(instance.account, instance.id)),
         Write::delete(accounts::grant_key(before.token.expose_secret())),
     ];

@@ -14,9 +14,10 @@ use events::configuration::{
 };
 use platform::testing::MemoryPlatform;
 use platform::{Platform as _, Purpose, Table as _, Vault as _};
-use pollhook_records::instances::{self, Stored, Webhooks};
+use pollhook_records::instances::{self, Secrets, Stored, Webhooks};
 use pollhook_records::plans::{self, Plan};
 use pollhook_records::polls::{self, Claimed};
+use polling::definition::Polling;
 use polling::position::{Place, State};
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
@@ -62,6 +63,38 @@ async fn a_poll_begins_with_one_query_for_the_plan_and_where_the_polls_stand() {
     platform.table().transact(vec![plans::delete(id)]).await.unwrap();
     assert!(plans::read(&platform, id).await.unwrap().is_none());
     assert!(platform.table().items("POLL#").is_empty());
+}
+
+#[tokio::test]
+async fn an_instance_has_a_plan_as_long_as_it_is_polled_and_it_says_what_the_instance_says() {
+    let platform = platform(6);
+    let owner = owner(&platform).await;
+    let section = "base_url: \"{base.url}\"\nauthentication: { api_key: { header: x-key, setting: api.key } }";
+    let polling = Polling::from_yaml(section).unwrap();
+    let polled = Webhooks { polling: Some(&polling), ..Webhooks::default() };
+    let provision = provision("http", &[("base.url", "https://a.example")], &[("api.key", "k1")]);
+    let stored = instances::create(&platform, &owner, provision, &polled).await.unwrap();
+    let id = stored.instance.id;
+    let said = async || {
+        let (plan, _) = plans::read(&platform, id).await.unwrap()?;
+        let secrets = plan.secrets(&platform).await.unwrap();
+        Some((plan.settings["base.url"].clone(), secrets["api.key"].expose_secret().to_owned()))
+    };
+    let is = |url: &str, key: &str| Some((url.to_owned(), key.to_owned()));
+    assert_eq!(said().await, is("https://a.example", "k1"));
+
+    let mut instance = stored.instance.clone();
+    instance.configuration.insert("base.url".into(), "https://b.example".into());
+    let secrets = || Secrets::from([("api.key".to_owned(), "k2".into())]);
+    let stored = instances::update(&platform, &stored, instance.clone(), secrets(), &polled).await.unwrap();
+    assert_eq!(said().await, is("https://b.example", "k2"));
+    let none = Webhooks::default();
+    let stored = instances::update(&platform, &stored, instance.clone(), secrets(), &none).await.unwrap();
+    assert_eq!(said().await, None, "it is polled no longer");
+    let stored = instances::update(&platform, &stored, instance, secrets(), &polled).await.unwrap();
+    assert_eq!(said().await, is("https://b.example", "k2"));
+    instances::delete(&platform, &stored).await.unwrap();
+    assert_eq!(said().await, None);
 }
 
 #[tokio::test]

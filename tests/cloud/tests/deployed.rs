@@ -68,9 +68,9 @@ impl Deployment for Account {
         }
     }
 
-    async fn logged(&self, what: &str) -> Option<String> {
+    async fn logged(&self, parts: &[&str]) -> Vec<String> {
         let logs = self.stack.logs().await;
-        logs.into_iter().find(|line| line.contains(what) && line.contains("signal"))
+        logs.into_iter().filter(|line| parts.iter().all(|part| line.contains(part))).collect()
     }
 }
 

@@ -81,6 +81,6 @@ pub trait Deployment {
     /// Hours pass: every retry that waits in a bucket is due, and the schedule has come by. The address may change.
     async fn waits_pass(&mut self);
 
-    /// What it has logged about `what`: a line that holds it, once there is one.
-    async fn logged(&self, what: &str) -> Option<String>;
+    /// The lines that it has logged with all of `parts` in them.
+    async fn logged(&self, parts: &[&str]) -> Vec<String>;
 }

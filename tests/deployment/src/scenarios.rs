@@ -129,11 +129,15 @@ fn outbound_message(organization: &str) -> String {
 pub async fn a_signal_becomes_a_poll_job_that_is_done(deployment: &mut impl Deployment) {
     let (client, account) = (deployment.client(), format!("dbid:{}", fresh()));
     let settings = [(ACCOUNT, account.as_str()), ("event.notification.enabled", "true")];
-    let instance = client.provision("Acme", "dropbox", &settings).await;
+    let id = client.provision("Acme", "dropbox", &settings).await.to_string();
+    let polls = async |count: usize| {
+        let said = async || (deployment.logged(&[&id, "oauth.user.token"]).await.len() >= count).then_some(());
+        until("a line about a poll, which lacks a token", said).await;
+    };
+    polls(1).await;
     let body = json!({ "list_folder": { "accounts": [account] }, "delta": { "users": [1] } }).to_string();
     assert_eq!(client.sends("dropbox", None, "", &body).await, Some(200));
-    let line = until("a line about the poll job", async || deployment.logged(&instance.to_string()).await).await;
-    assert!(line.contains("nothing polls yet"), "{line}");
+    polls(2).await;
 }
 
 /// A callback that answers 503 until it is told to work.

@@ -96,6 +96,7 @@ fn webhooks<'a>(connector: &'a Connector, account: Option<&'a str>) -> Webhooks<
         accountless: connector.verifies_without_account(),
         forget_handshake: false,
         polled: None,
+        polling: None,
     }
 }
 

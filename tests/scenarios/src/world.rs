@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use connectors::Catalogue;
 use dispatcher::{Dispatcher, Fault, RetryPolicy, Taken};
-use egress::Policy;
+use egress::{Client, Limits, Policy};
 use events::time::MINUTE_MS;
 use events::{InstanceId, Timestamp};
 use futures_util::StreamExt as _;
@@ -17,10 +17,11 @@ use http_body_util::BodyExt as _;
 use instances_api::Api;
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Queue as _};
-use poller::{Poll, Polled};
+use poller::{Poll, Polled, Poller};
 use records::accounts::{self, Account};
 use records::deliveries::{self, Delivery};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 use tower::ServiceExt as _;
 use url::Url;
 use webhook_receiver::Receiver;
@@ -98,6 +99,8 @@ pub struct World {
     authorization: SecretString,
     webhooks: Mutex<Vec<Webhook>>,
     polls: Polls,
+    /// How providers are asked; `None`: they are not, and polls find nothing.
+    asks: Option<Client>,
     retry: RetryPolicy,
     process: Process,
 }
@@ -110,7 +113,16 @@ impl World {
         let callbacks = Callbacks::default();
         let process = Process::new(platform, &callbacks, retry);
         let authorization = credentials.header();
-        Self { callbacks, owner, authorization, webhooks: Mutex::default(), polls: Polls::default(), retry, process }
+        Self {
+            callbacks,
+            owner,
+            authorization,
+            webhooks: Mutex::default(),
+            polls: Polls::default(),
+            asks: None,
+            retry,
+            process,
+        }
     }
 
     /// The platform of the process that is alive.
@@ -134,6 +146,25 @@ impl World {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.platform().now()
+    }
+
+    /// From now on polls ask providers, at addresses of this computer.
+    pub fn ask_providers(&mut self) {
+        let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], None);
+        self.asks = Some(Client::new(policy, Limits::fetching()).unwrap());
+    }
+
+    /// The owner makes an instance, through the API.
+    pub async fn provision(&self, connector: &str, configuration: &serde_json::Value) -> InstanceId {
+        let body = json!({ "name": "Acme", "element": { "key": connector }, "configuration": configuration });
+        let request = Request::post("/elements/api-v2/instances")
+            .header(header::AUTHORIZATION, self.authorization.expose_secret())
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        let (status, text) = self.call(request).await;
+        assert!(status.is_success(), "{status} {text}");
+        let made: serde_json::Value = serde_json::from_str(&text).unwrap();
+        made["id"].to_string().parse().unwrap()
     }
 
     /// Makes an instance of the owner's.
@@ -242,13 +273,27 @@ impl World {
         self.pump_polls().await || batches
     }
 
+    /// One poll job, as its queue would hand it over.
+    ///
+    /// # Errors
+    /// The poller's.
+    pub async fn poll_job(&self, message: &str) -> Result<(), poller::Fault> {
+        match &self.asks {
+            Some(fetch) => {
+                let poller = Poller { platform: self.platform(), fetch, catalogue: connectors::catalogue() };
+                poller::handle(self.platform(), &poller, message, MINUTE).await
+            }
+            None => poller::handle(self.platform(), &self.polls, message, MINUTE).await,
+        }
+    }
+
     /// Hands over the poll jobs that are due.
     async fn pump_polls(&self) -> bool {
         let queue = self.platform().polls();
         let received = queue.receive(10, Duration::ZERO).await.unwrap_or_default();
         let any = !received.is_empty();
         for message in received {
-            if poller::handle(self.platform(), &self.polls, &message.body, MINUTE).await.is_err() {
+            if self.poll_job(&message.body).await.is_err() {
                 continue;
             }
             let _ = queue.acknowledge(vec![message.receipt]).await;

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use axum::body::Body;
 use connectors::catalogue;
 use events::{InstanceId, Message};
@@ -161,10 +159,7 @@ async fn no_log_line_and_no_error_holds_a_secret_a_token_a_password_or_a_body() 
     ] {
         let error = watched.world.handle(&poison).await.unwrap_err().to_string();
         assert_eq!(watched.holds(&error), None, "{error}");
-        let error = poller::handle(watched.world.platform(), &poller::Unpolled, &poison, Duration::ZERO)
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = watched.world.poll_job(&poison).await.unwrap_err().to_string();
         assert_eq!(watched.holds(&error), None, "{error}");
     }
 

@@ -7,6 +7,8 @@ use connectors::Connector;
 use events::configuration as keys;
 use records::instances::MAPPING_PREFIX;
 
+use crate::polled::POLLING;
+
 /// Smallest and largest `event.poller.refresh_interval` in minutes. The old product's users wrote the largest to switch
 /// polling off.
 pub(crate) const MINUTES: std::ops::RangeInclusive<u32> = 1..=999_999_999;
@@ -107,10 +109,10 @@ pub(crate) const KNOWN: [Known; 27] = [
     ),
     known(
         keys::VENDOR_TYPE,
-        Kind::Word(&["webhook", "webhooks"]),
-        Some("webhook"),
+        Kind::Word(&["webhook", "webhooks", POLLING]),
+        None,
         "Vendor Event Type",
-        "How changes are learned of; polling is not available in this version",
+        "How changes are learned of; unset, by webhooks where the connector has them, else by polling",
     ),
     known(
         keys::CALLBACK_URL,
@@ -197,28 +199,22 @@ pub(crate) const KNOWN: [Known; 27] = [
         Kind::Minutes,
         Some("15"),
         "Event poller refresh interval (mins)",
-        "Minutes between two polls; kept for when polling is available",
+        "Minutes between two polls; more than 1440 switch polling off",
     ),
     known(
         keys::POLLER_CONFIGURATION,
         Kind::Json,
         Some("{}"),
         "Event Poller Resources Configuration",
-        "What to poll, by resource; kept for when polling is available",
+        "What to poll, by resource",
     ),
-    known(
-        keys::POLLER_URLS,
-        Kind::Text,
-        None,
-        "Event Poller URLs",
-        "What to poll, in the old form; kept for when polling is available",
-    ),
+    known(keys::POLLER_URLS, Kind::Text, None, "Event Poller URLs", "What to poll, in the old form"),
     known(
         keys::FILTER_RESPONSE_NULLS,
         Kind::Boolean,
         Some("true"),
         "Filter null values from the response",
-        "Whether fields that are null are left out of polled records; kept for when polling is available",
+        "Whether fields that are null are left out of polled records",
     ),
     known("event.helper.key", Kind::Text, None, "Event Helper Key", "Kept for the old product's clients"),
     known("event.raw.enabled", Kind::Text, None, "Raw Events Enabled", "Kept for the old product's clients"),

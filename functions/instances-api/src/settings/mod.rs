@@ -18,12 +18,14 @@ use egress::Policy;
 use events::configuration;
 use events::configuration::finder::Finder;
 use events::configuration::headers;
+use polling::configuration::{Configuration, Problem};
+use polling::request::Query;
 use records::instances::{self, FinderRefused, Instance, Secrets};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::invalid::Invalid;
-use crate::text;
 use crate::wire::Changes;
+use crate::{polled, text};
 
 /// Largest value in bytes: a key pair or a polling configuration fits; several fit an item.
 const VALUE_BYTES: usize = 64 * 1024;
@@ -34,6 +36,13 @@ const KEYS: usize = 256;
 /// Most bytes of the whole configuration, written as JSON: sealed and in base64 it must still fit an item
 /// ([`platform::limits::ITEM_BYTES`]) beside name and tags.
 const TOTAL_BYTES: usize = 192 * 1024;
+/// The keys that say what is polled, and whether.
+const POLLED: [&str; 4] = [
+    configuration::VENDOR_TYPE,
+    configuration::POLLER_CONFIGURATION,
+    configuration::POLLER_URLS,
+    configuration::OBJECTS,
+];
 /// What the names begin with under which records seal secrets of their own beside the configuration's.
 const RESERVED: char = '#';
 
@@ -73,6 +82,7 @@ impl Rules<'_> {
     pub(crate) fn provision(&self, given: &Changes) -> Result<Settings, Invalid> {
         let settings = self.apply(Settings::default(), given)?;
         self.check_required(&settings, |_| true)?;
+        self.check_polled(&settings)?;
         Ok(settings)
     }
 
@@ -86,6 +96,7 @@ impl Rules<'_> {
         secrets.retain(|key, _| given.contains_key(key));
         let settings = self.apply(Settings { plain, secrets }, given)?;
         self.check_required(&settings, |_| true)?;
+        self.check_polled(&settings)?;
         Ok(settings)
     }
 
@@ -94,11 +105,15 @@ impl Rules<'_> {
     /// # Errors
     /// As [`Self::provision`].
     pub(crate) fn change(&self, before: Settings, changes: &Changes) -> Result<Settings, Invalid> {
-        // What was missing before may stay so: the connector may have come to ask for it since.
+        // What was missing before may stay so: the connector may have come to ask for it since. Who polled was not asked.
         let required = self.connector.required().iter().map(String::as_str);
-        let had: Vec<&str> = required.filter(|key| before.has(key)).collect();
+        let polled = polled::in_turns(self.connector, &before.plain);
+        let had: Vec<&str> = required.filter(|key| polled || before.has(key)).collect();
         let settings = self.apply(before, changes)?;
         self.check_required(&settings, |key| had.contains(&key))?;
+        if POLLED.iter().any(|key| changes.contains_key(*key)) {
+            self.check_polled(&settings)?;
+        }
         Ok(settings)
     }
 
@@ -187,8 +202,35 @@ impl Rules<'_> {
         }
     }
 
-    /// Names all that is missing at once, of the keys that are `asked` for.
+    /// An instance that polls says what, in words that can be understood: else it would never be told of anything.
+    fn check_polled(&self, settings: &Settings) -> Result<(), Invalid> {
+        let Some(polling) = self.connector.polling().filter(|_| polled::in_turns(self.connector, &settings.plain))
+        else {
+            return Ok(());
+        };
+        let Configuration { resources, problems } = polling::configuration::read(&settings.plain);
+        let unknown = resources.iter().filter_map(|resource| Query::resolve(polling, resource).err());
+        if let Some(Problem { resource, field, given, accepted }) = problems.into_iter().chain(unknown).next() {
+            let field = match resource.as_str() {
+                "" => field,
+                resource => {
+                    format!("{}, resource {}: {field}", configuration::POLLER_CONFIGURATION, text::quoted(resource))
+                }
+            };
+            return Err(Invalid::new(field, given, accepted));
+        }
+        if resources.is_empty() {
+            let accepted = format!("what is to be polled, or the names of it in \"{}\"", configuration::OBJECTS);
+            return Err(Invalid::setting(configuration::POLLER_CONFIGURATION, "nothing to poll", accepted));
+        }
+        Ok(())
+    }
+
+    /// Names all that is missing at once, of the keys that are `asked` for. They are those of webhooks.
     fn check_required(&self, settings: &Settings, asked: impl Fn(&str) -> bool) -> Result<(), Invalid> {
+        if polled::in_turns(self.connector, &settings.plain) {
+            return Ok(());
+        }
         let missing = self.connector.required().iter().filter(|key| asked(key) && !settings.has(key));
         let missing: Vec<String> = missing.map(|key| format!("\"{key}\"")).collect();
         if missing.is_empty() {

@@ -138,12 +138,38 @@ fn what_would_never_be_told_of_is_refused() {
     for word in ["webhook", "Webhooks"] {
         assert_eq!(set(POLLED, word).unwrap().plain[POLLED], word.to_lowercase());
     }
-    let error = set(POLLED, "polling").unwrap_err();
-    assert!(error.contains("polling is not available"), "{error}");
+    let polled = apply(Settings::default(), &[(POLLED, Some(" Polling")), (configuration::OBJECTS, Some("contacts"))]);
+    assert_eq!(polled.unwrap().plain[POLLED], "polling");
     let error = set(POLLED, "push").unwrap_err();
-    assert!(error.contains("given \"push\"; accepted: webhook or webhooks; polling is not"), "{error}");
+    assert!(error.contains("given \"push\"; accepted: webhook or webhooks or polling, as HubSpot"), "{error}");
+    let of = |connector: &str, word: &str| {
+        let given = changes(&[(POLLED, Some(word))]);
+        judged(connector, |rules| rules.change(Settings::default(), &given)).map_err(|error| error.contains(word))
+    };
+    assert_eq!([of("github", "polling").err(), of("http", "webhook").err()], [Some(true); 2]);
+    assert!(of("github", "webhook").is_ok());
     assert!(set(configuration::NOTIFICATION_TYPE, "email").unwrap_err().ends_with("accepted: webhook"));
     assert_eq!(set(configuration::NOTIFICATION_TYPE, "WEBHOOK").unwrap().plain["event.notification.type"], "webhook");
+}
+
+#[test]
+fn what_is_polled_is_said_and_can_be_understood_by_whoever_polls_in_turns_alone() {
+    let (key, objects) = (configuration::POLLER_CONFIGURATION, configuration::OBJECTS);
+    let of = |connector: &str, pairs: &[(&str, Option<&str>)]| {
+        judged(connector, |rules| rules.provision(&changes(pairs))).map(drop).err().unwrap_or_default()
+    };
+    assert_eq!(of("http", &[(key, Some(r#"{"things": {"url": "/things"}}"#))]), "");
+    assert!(of("http", &[]).contains("nothing to poll"));
+    assert!(of("http", &[(objects, Some("things"))]).contains("things"), "of no resource the connector knows how");
+    let error = of("http", &[(key, Some(r#"{"things": {"url": "/things", "pageSize": "many"}}"#))]);
+    assert!(error.contains("\"things\": pageSize") && error.contains("many"), "{error}");
+    assert!(of("hubspot", &[(POLLED, Some("polling"))]).contains(objects));
+    assert_eq!(of("hubspot", &[(POLLED, Some("polling")), (objects, Some("contacts"))]), "");
+    assert_eq!(of("hubspot", &[(key, Some(r#"{"things": {"pageSize": "many"}}"#))]), "", "it is told by webhooks");
+    let pairs = changes(&[(POLLED, Some("polling")), (objects, Some("Contact"))]);
+    let polled = judged("sfdc", |rules| rules.provision(&pairs)).unwrap();
+    let back = |rules: &Rules<'_>| rules.change(polled, &changes(&[(POLLED, Some("webhook"))]));
+    assert!(judged("sfdc", back).unwrap_err().contains("webhook.secret"), "only webhooks need a secret");
 }
 
 #[test]

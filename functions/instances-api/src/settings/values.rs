@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use super::Rules;
 use super::known::{self, Kind, MINUTES};
 use crate::invalid::Invalid;
-use crate::text;
+use crate::{polled, text};
 
 /// Longest provider account in bytes: part of an item's key.
 const ACCOUNT_BYTES: usize = 256;
@@ -84,6 +84,7 @@ impl Rules<'_> {
                     return refused(text::quoted(given), "true or false".into());
                 }
             }
+            Kind::Word(words) if key == configuration::VENDOR_TYPE => return self.way(text, words).map(Some),
             Kind::Word(words) => return word(key, text, words).map(Some),
             Kind::Callback => self.check_callback(text)?,
             Kind::Account => {
@@ -133,6 +134,16 @@ impl Rules<'_> {
         Ok(Some(text.to_owned()))
     }
 
+    /// One of the ways in which the connector learns of changes: by another the instance would never be told of anything, and
+    /// nothing would say why.
+    fn way(&self, text: &str, words: &[&'static str]) -> Result<String, Invalid> {
+        let ways = polled::ways(self.connector, words);
+        word(configuration::VENDOR_TYPE, text, &ways).map_err(|_| {
+            let accepted = format!("{}, as {} tells what changed", ways.join(" or "), self.connector.name());
+            Invalid::setting(configuration::VENDOR_TYPE, text::quoted(text), accepted)
+        })
+    }
+
     fn check_callback(&self, url: &str) -> Result<(), Invalid> {
         self.policy.check(url).map(|_| ()).map_err(|refusal| {
             let given = format!("{}: {refusal}", text::quoted_url(url));
@@ -165,12 +176,7 @@ fn word(key: &str, text: &str, words: &[&str]) -> Result<String, Invalid> {
     if let Some(word) = words.iter().find(|word| text.eq_ignore_ascii_case(word)) {
         return Ok((*word).to_owned());
     }
-    let mut accepted = words.join(" or ");
-    // Nothing polls yet: the instance would never be told of anything, and nothing would say why.
-    if key == configuration::VENDOR_TYPE {
-        accepted.push_str("; polling is not available in this version");
-    }
-    Err(Invalid::setting(key, text::quoted(text), accepted))
+    Err(Invalid::setting(key, text::quoted(text), words.join(" or ")))
 }
 
 fn check_json(key: &str, text: &str) -> Result<(), Invalid> {

@@ -131,7 +131,7 @@ async fn what_is_not_accepted_is_refused_by_name_and_nothing_is_made() {
         (json!({"configuration": {"#token": "x"}}), "token"),
         (json!({"element": {"id": 7}}), "element.id"),
         (json!({"providerData": {"code": "x"}}), "providerData.code"),
-        (json!({"configuration": {"event.vendor.type": "polling"}}), "polling is not available"),
+        (json!({"configuration": {"event.vendor.type": "push"}}), "webhook or webhooks or polling"),
         (json!({"configuration": {"event.notification.type": "sms"}}), "event.notification.type"),
         (json!({"configuration": {"event.poller.refresh_interval": 0}}), "event.poller.refresh_interval"),
         (json!({"configuration": {"event.poller.configuration": "{\"a\""}}), "line 1, column 4"),

@@ -39,8 +39,10 @@ impl Deployment for Process {
         self.server = Some(server);
     }
 
-    async fn logged(&self, what: &str) -> Option<String> {
-        self.server.as_ref()?.stderr().lines().find(|line| line.contains(what)).map(str::to_owned)
+    async fn logged(&self, parts: &[&str]) -> Vec<String> {
+        let log = self.server.as_ref().map(Server::stderr).unwrap_or_default();
+        let holds = |line: &&str| parts.iter().all(|part| line.contains(part));
+        log.lines().filter(holds).map(str::to_owned).collect()
     }
 }
 

@@ -1,36 +1,75 @@
-//! Poll jobs: taken by the server that finds them, and logged as long as nothing polls.
+//! A provider is polled by the server: at once where its instance is made or changed.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use embedded::{Backlog, Embedded, Options};
-use events::message::{Message, PollJob};
-use events::{InstanceId, Timestamp};
-use platform::{OsRandom, Outgoing, Platform as _, Queue as _, SystemClock};
+use events::{SignatureKey, Timestamp};
+use platform::{Clock as _, SystemClock};
+use serde_json::json;
+use simulators::http::{HttpApi, Needs};
 
-use super::common::{Server, until};
+use super::common::{KEY, Server, Sink, customer, until};
 
-fn open(data: &Path) -> Embedded {
-    Embedded::open(data, Options::new(Arc::new(SystemClock), Arc::new(OsRandom), Duration::from_secs(60))).unwrap()
+const API_KEY: &str = "s3cret-of-the-api";
+
+fn now() -> Timestamp {
+    SystemClock.now()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_job_that_waited_for_a_server_is_logged_and_done_with() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = Timestamp::from_millis(1_790_000_000_002);
-    let job = Message::Poll(PollJob { instance: InstanceId::from_random(4711), at });
-    let message = Outgoing { body: job.encode(), delay: Duration::ZERO, group: "g".into() };
-    open(folder.path()).polls().send(vec![message]).await.unwrap();
-
+async fn what_changes_at_a_polled_provider_is_told_to_the_callback_signed_and_once() {
+    let api = HttpApi::start(now().minus(Duration::from_secs(60)));
+    api.world(|api| {
+        api.needs = Needs::Header("x-key".into(), API_KEY.into());
+        api.create("things", &json!({}));
+    });
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new().await);
     let server = Server::start(folder.path()).await;
-    let told = async || server.stderr().lines().find(|line| line.contains("nothing polls yet")).map(str::to_owned);
-    let line = until("a line about the job", told).await;
-    let expected = ["INFO", "instance=4711", &format!("at=\"{}\"", at.iso_millis())];
-    assert!(expected.iter().all(|part| line.contains(part)), "{line}");
-    server.stop().await;
+    let client = customer(&server.url, folder.path());
+    let dates = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'";
+    let things = json!({"things": {
+        "url": format!("/next/things?updated_since=${{gmtDate:{dates}}}"),
+        "recordsField": "value",
+        "idField": "id",
+        "datesConfiguration": {
+            "updatedDateField": "updated_at", "updatedDateFormat": dates,
+            "createdDateField": "created_at", "createdDateFormat": dates,
+        },
+        "pagination": {"url": {"at": "next"}},
+    }});
+    let things = things.to_string();
+    let settings = [
+        ("base.url", api.url()),
+        ("authentication.type", "header"),
+        ("api.key.header", "X-Key"),
+        ("api.key", API_KEY),
+        ("event.poller.configuration", things.as_str()),
+        ("event.notification.callback.url", sink.url.as_str()),
+    ];
+    let instance = client.provision("Acme", "http", &settings).await;
+    let polls = async |count: usize| {
+        let asked = async || (api.served().len() >= count).then_some(());
+        until("a poll", asked).await;
+    };
+    polls(1).await;
 
-    let platform = open(folder.path());
-    assert_eq!(platform.polls().backlog(), Backlog::default(), "acknowledged before the stop was over");
-    assert_eq!(platform.store().dead_letter_count().unwrap(), 0);
+    api.clock().set(now());
+    let id = api.world(|api| api.create("things", &json!({"name": "new"})));
+    // What a second holds is told once it is over.
+    api.clock().advance(Duration::from_secs(2));
+    client.configure(instance, "event.poller.refresh_interval", "20").await;
+    let told = sink.receives(1).await.remove(0);
+    assert_eq!(told.events().len(), 1);
+    let event = &told.json["message"]["events"][0];
+    assert_eq!((&event["eventType"], &event["objectType"]), (&json!("CREATED"), &json!("things")));
+    assert_eq!((&event["objectId"], &event["elementKey"]), (&json!(id), &json!("http")));
+    let key = SignatureKey::new(KEY.into()).unwrap();
+    key.verify_elements(told.header("elements-webhook-signature"), &told.body).unwrap();
+
+    let before = api.served().len();
+    client.configure(instance, "event.poller.refresh_interval", "25").await;
+    polls(before + 1).await;
+    client.stands(instance, "NOTIFIED").await;
+    assert_eq!(client.history(instance).await.len(), 1, "what was told is not told again");
+    assert!(!server.stderr().contains(API_KEY));
+    server.stop().await;
 }

@@ -33,6 +33,7 @@ mod step;
 use std::collections::BTreeMap;
 
 use events::{InstanceId, Timestamp};
+use metrics::counter;
 use platform::Platform;
 use polling::configuration::{self, Configuration, Problem};
 use polling::definition::Polling;
@@ -133,6 +134,8 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             Ok(end) => self.tell().await.err().unwrap_or(end),
             Err(end) => end,
         };
+        counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
+        counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
         Outcome { told: self.told, left_out: self.left_out, troubles: self.troubles, end }
     }
 

@@ -8,12 +8,22 @@ use events::message::{PollsJob, ShardJob};
 use events::{InstanceId, Message, Timestamp};
 use platform::testing::{Held, MemoryPlatform};
 use platform::{Outgoing, Platform, Queue as _, Table as _};
+use pollhook_poller::{Poll, Polled};
 use records::wheel::{self, Minutes, Place};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// The beginning of a minute.
 pub(crate) const START: Timestamp = Timestamp::from_seconds(29_833_333 * 60);
+
+/// Finds nothing new, whomever it polls.
+pub(crate) struct Idle;
+
+impl Poll for Idle {
+    async fn poll(&self, _: InstanceId, _: Timestamp, _: Timestamp) -> Polled {
+        Polled::Done
+    }
+}
 
 pub(crate) fn id(bits: u32) -> InstanceId {
     InstanceId::from_random(bits)
