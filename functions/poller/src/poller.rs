@@ -1,7 +1,8 @@
 //! Who polls: one [poll](crate::poll) of one instance, and what its worker is to do next.
 //!
 //! *Promise:* what is our own fault is tried again, and what is not waits for the instance's next turn: to ask a provider again
-//! at once that refused, or with a configuration that is wrong, helps nobody. Each poll that told something or failed is a line
+//! at once that refused, or with a configuration that is wrong, helps nobody. What a signal of the provider's asked for is kept
+//! meanwhile, for a signal comes once. Each poll that told something or failed is a line
 //! of the log with its instance, so that its owner can be told why; one that found nothing new is none.
 
 use std::time::Duration;
@@ -55,20 +56,28 @@ impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
             _ if told > 0 => tracing::info!(%instance, told, "a poll found changes"),
             _ => {}
         }
-        became(outcome)
+        became(outcome, self.platform.now())
     }
 }
 
-/// What is to be done after a poll.
-fn became(outcome: Outcome) -> Polled {
-    match outcome.end {
+/// How long a provider that failed is left alone.
+const AFTER_FAILURE: Duration = Duration::from_secs(120);
+
+/// What is to be done after a poll that ended `now`.
+fn became(outcome: Outcome, now: Timestamp) -> Polled {
+    let Outcome { troubles, end, .. } = outcome;
+    let theirs = troubles.values().any(|trouble| matches!(trouble, Trouble::Theirs(_)));
+    let ours = troubles.into_values().find(|trouble| matches!(trouble, Trouble::Ours(_)));
+    match end {
         End::More => Polled::More,
         End::Elsewhere { until } => Polled::Taken { until },
         End::Ours(error) => Polled::Failed(error.to_string()),
-        End::Asked | End::PutOff { .. } | End::Revoked | End::NoCredential(_) | End::Unpolled(_) => {
-            let ours = outcome.troubles.into_values().find(|trouble| matches!(trouble, Trouble::Ours(_)));
-            ours.map_or(Polled::Done, |trouble| Polled::Failed(trouble.to_string()))
-        }
+        end => match (ours, end) {
+            (Some(trouble), _) => Polled::Failed(trouble.to_string()),
+            (None, End::PutOff { until }) => Polled::Later { at: until },
+            (None, End::Asked) if theirs => Polled::Later { at: now.plus(AFTER_FAILURE) },
+            (None, _) => Polled::Done,
+        },
     }
 }
 
@@ -137,6 +146,7 @@ mod tests {
             left_out in 0_usize..2,
         ) {
             let ours = troubles.values().any(|trouble| matches!(trouble, Trouble::Ours(_)));
+            let theirs = troubles.values().any(|trouble| matches!(trouble, Trouble::Theirs(_)));
             let outcome = Outcome { told, left_out, troubles: troubles.clone(), end: end.clone() };
             let said = reasons(&outcome);
             for (resource, trouble) in &troubles {
@@ -148,11 +158,16 @@ mod tests {
                 End::PutOff { .. } | End::Revoked | End::NoCredential(_) | End::Unpolled(Unpolled::Connector)
             );
             prop_assert_eq!(said.len(), troubles.len() + left_out + usize::from(of_end));
-            match (became(outcome), end) {
+            let now = Timestamp::from_seconds(1_780_000_000);
+            match (became(outcome, now), end) {
                 (Polled::More, End::More) | (Polled::Failed(_), End::Ours(_)) => {}
                 (Polled::Taken { until }, End::Elsewhere { until: expected }) => prop_assert_eq!(until, expected),
                 (Polled::Failed(_), _) => prop_assert!(ours),
                 (Polled::Done, End::More | End::Elsewhere { .. } | End::Ours(_)) => prop_assert!(false, "given up"),
+                (Polled::Later { at }, End::PutOff { until }) => prop_assert!(at == until && !ours),
+                (Polled::Done, End::PutOff { .. }) => prop_assert!(false, "its signal would be forgotten"),
+                (Polled::Later { at }, End::Asked) => prop_assert!(at > now && theirs && !ours),
+                (Polled::Done, End::Asked) => prop_assert!(!ours && !theirs),
                 (Polled::Done, _) => prop_assert!(!ours),
                 (polled, end) => prop_assert!(false, "{end:?} became {polled:?}"),
             }
@@ -163,6 +178,6 @@ mod tests {
     fn a_poll_that_finds_nothing_new_has_nothing_to_say() {
         let idle = Outcome { told: 0, left_out: 0, troubles: BTreeMap::new(), end: End::Asked };
         assert!(reasons(&idle).is_empty());
-        assert_eq!(became(idle), Polled::Done);
+        assert_eq!(became(idle, Timestamp::from_seconds(0)), Polled::Done);
     }
 }

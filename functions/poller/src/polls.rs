@@ -10,6 +10,7 @@
 //! Done    ─▶ nothing more
 //! More    ─▶ sent on at once: it went as far as there was time
 //! Taken   ─▶ sent on, not before the other worker's claim has ended
+//! Later   ─▶ the instance's next turn; a poll that a signal asked for is sent on, for an hour
 //! Failed  ─▶ sent on, later and later, some times; then its next turn is its next chance
 //! not begun when the time is short ─▶ sent on at once
 //! not finished when it is over     ─▶ given up, and failed
@@ -41,6 +42,10 @@ pub const AT_ONCE: usize = 20;
 /// How often polls that failed by our own fault are sent on, a minute, four and fifteen later.
 const MOST_FAILURES: u32 = 3;
 
+/// How long a poll that a provider's signal asked for is sent on while the provider gives no answer. A signal comes once, and
+/// not every instance that is signalled has turns; but each signal sends on its own, so it cannot be for ever.
+const SIGNALLED: Duration = Duration::from_secs(60 * 60);
+
 /// What became of a poll.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Polled {
@@ -52,6 +57,11 @@ pub enum Polled {
     Taken {
         /// When that one's claim runs out.
         until: Timestamp,
+    },
+    /// The provider gives no answer for now.
+    Later {
+        /// When to ask again.
+        at: Timestamp,
     },
     /// A failure of our own, for this reason.
     Failed(String),
@@ -117,6 +127,11 @@ pub(crate) async fn poll_one<P: Platform>(
         Some(Polled::Done) => return Ok(()),
         Some(Polled::More) => Duration::ZERO,
         Some(Polled::Taken { until }) => send::delay(until, platform.now()),
+        Some(Polled::Later { at: again }) if platform.now().since(at) < SIGNALLED => send::delay(again, platform.now()),
+        Some(Polled::Later { .. }) => {
+            tracing::error!(%instance, "a poll that was asked for is given up; the instance's next turn or signal tries it");
+            return Ok(());
+        }
         Some(Polled::Failed(reason)) => return Err(Fault::Poll(instance, reason)),
         None => return Err(Fault::Poll(instance, "it did not end in time".into())),
     };
@@ -139,7 +154,7 @@ fn rest(
     let mut again: BTreeMap<(Duration, u32), Vec<InstanceId>> = BTreeMap::new();
     for (instance, polled) in outcomes {
         let when = match polled {
-            Polled::Done => continue,
+            Polled::Done | Polled::Later { .. } => continue,
             Polled::More => (Duration::ZERO, job.failed),
             Polled::Taken { until } => (send::delay(until, now), job.failed),
             Polled::Failed(reason) if job.failed < MOST_FAILURES => {

@@ -217,6 +217,13 @@ async fn a_poll_that_was_asked_for_is_in_the_queue_until_it_is_done() {
     assert!(matches!(again(Polled::More).await, (Ok(()), held) if held == [Duration::ZERO]));
     let until = START.plus(90 * SECOND);
     assert!(matches!(again(Polled::Taken { until }).await, (Ok(()), held) if held == [90 * SECOND]));
+    let later = Polled::Later { at: START.plus(120 * SECOND) };
+    assert!(matches!(again(later.clone()).await, (Ok(()), held) if held == [120 * SECOND]));
+    let polls = scripted(async |_| later.clone());
+    let platform = platform();
+    platform.advance(3600 * SECOND);
+    handle(&platform, &polls, &Message::Poll(asked).encode(), MINUTE).await.unwrap();
+    assert!(platform.polls().messages().is_empty(), "each signal sends on its own, so none does for ever");
     let (outcome, held) = again(Polled::Failed("the table is away".into())).await;
     assert!(held.is_empty() && matches!(outcome, Err(Fault::Poll(instance, _)) if instance == id(7)), "{outcome:?}");
 }
@@ -234,6 +241,7 @@ fn polled() -> impl Strategy<Value = Polled> {
     prop_oneof![
         3 => Just(Polled::Done),
         1 => Just(Polled::More),
+        1 => Just(Polled::Later { at: START.plus(SECOND) }),
         1 => (-5_000_i64..2_000_000).prop_map(|ahead| Polled::Taken { until: Timestamp::from_millis(START.as_millis() + ahead) }),
         1 => Just(Polled::Failed("x".into())),
     ]
@@ -258,7 +266,8 @@ proptest! {
                 let mut of: Vec<_> = rest.iter().filter(|(.., numbers)| numbers.contains(&number)).collect();
                 let of = of.pop().map(|(waits, failed, _)| (*waits, *failed, of.len()));
                 match outcome {
-                    Polled::Done => assert_eq!(of, None),
+                    // Its next turn is as good.
+                    Polled::Done | Polled::Later { .. } => assert_eq!(of, None),
                     Polled::More => assert_eq!(of, Some((Duration::ZERO, failed, 0))),
                     Polled::Taken { until } => {
                         let (waits, of, others) = of.unwrap();

@@ -191,6 +191,7 @@ pub async fn what_is_not_proven_is_refused_and_counted(deployment: &mut impl Dep
     assert_eq!(client.sends_unsigned("hubspot", &contact(n, [1])).await, 401);
     assert_eq!(client.hubspot_sends(&contact(n, [2])).await, Some(200));
     assert_eq!(sink.takes(1).await[0].events()[0].0, "2");
+    client.stands(instance, "NOTIFIED").await;
     assert_eq!(client.history(instance).await.len(), 1);
     let of_instance = |sample: &Value| sample.to_string().contains(&instance.to_string());
     until("the refusal, counted with a sample", async || {

@@ -75,7 +75,7 @@ async fn a_rule_engine_that_fails_gets_again_what_it_did_not_take_and_the_callba
         .collect();
     assert_eq!(objects.pop().unwrap(), "2");
     let flows = until("flows that are told", async || {
-        let entry = client.history(instance).await.remove(0);
+        let entry = client.history(instance).await.into_iter().next()?;
         Some(entry["flows"].clone()).filter(|flows| flows["state"] == "told")
     })
     .await;
