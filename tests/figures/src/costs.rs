@@ -154,9 +154,10 @@ pub(crate) async fn run(folder: &Path, check: bool) -> ExitCode {
     let poller = Function::start(&folder.join("poller"), deployed.environment()).await;
     work(&poller, deployed.event("poller")).await;
     logged(&poller).await;
-    drop(wire.take());
+    // The second tick comes in the same minute, and moves no mark.
+    let marks = sum(&wire.take()).writes;
     work(&poller, deployed.event("poller")).await;
-    let (ticked, tick_bytes) = (sum(&wire.take()), logged(&poller).await);
+    let (ticked, tick_bytes) = (Units { writes: marks, ..sum(&wire.take()) }, logged(&poller).await);
     println!(
         "{}",
         json!({ "webhook": format!("{received:?}"), "batch": format!("{told:?}"), "tick": format!("{ticked:?}") })

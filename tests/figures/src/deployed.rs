@@ -42,7 +42,7 @@ fn request(method: &str, path: &str, headers: &Value, body: &str) -> String {
         "requestContext": {
             "accountId": "123456789012", "apiId": "api", "domainName": "pollhook.example", "domainPrefix": "pollhook",
             "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "x" },
-            "requestId": "request", "routeKey": "$default", "stage": "$default",
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": "$default", "stage": "$default",
             "time": "27/Nov/2026:12:00:00 +0000", "timeEpoch": 1_795_780_800_000_u64,
         },
         "isBase64Encoded": false, "body": body,
