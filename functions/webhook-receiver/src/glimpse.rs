@@ -68,8 +68,7 @@ impl<P: Platform> Receiver<P> {
                 Err(error) => return Err(error.into()),
             }
             if found == Found::ByName {
-                let account = view.provider_account.as_deref();
-                reached.accounts.push(account.map(|account| connector.account_key(account).to_owned()));
+                reached.named(connector, &view);
             }
             candidates.push(Candidate { view, entries: None });
         }

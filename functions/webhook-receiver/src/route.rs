@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use connectors::Parsed;
+use connectors::{Connector, Parsed};
 use events::InstanceId;
 use http::HeaderMap;
 use platform::Platform;
@@ -59,6 +59,14 @@ pub(crate) struct Reached {
     pub(crate) entries: BTreeSet<usize>,
     /// The accounts of those who were found by name; `None`: of one that takes every account's.
     pub(crate) accounts: Vec<Option<String>>,
+}
+
+impl Reached {
+    /// An instance was found by name.
+    pub(crate) fn named(&mut self, connector: &Connector, view: &WebhookView) {
+        let account = view.provider_account.as_deref();
+        self.accounts.push(account.map(|account| connector.account_key(account).to_owned()));
+    }
 }
 
 /// The instances that were found.
@@ -121,8 +129,7 @@ impl<P: Platform> Receiver<P> {
             let sought = ours.filter(|_| found == Found::ByFinder).and_then(|view| sought(parsed, view));
             reached.entries.extend(sought.iter().flatten());
             if let (Found::ByName, Some(view)) = (found, ours) {
-                let account = view.provider_account.as_deref();
-                reached.accounts.push(account.map(|account| connector.account_key(account).to_owned()));
+                reached.named(connector, view);
             }
             match view {
                 Some(view) if view.connector != connector.key() => {

@@ -95,6 +95,12 @@ impl Instance {
         self.setting(configuration::FLOW_ENABLED).is_some_and(|value| configuration::boolean(value) == Ok(true))
     }
 
+    /// Object types to tell, lower-case; empty means all.
+    fn objects(&self) -> Vec<String> {
+        let objects = self.setting(configuration::OBJECTS).map(configuration::list);
+        objects.into_iter().flatten().map(str::to_lowercase).collect()
+    }
+
     /// One callback is one endpoint: instances of an account that share it share its troubles, and nobody else does.
     fn group(&self) -> String {
         let mut hash = Sha256::new();

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use events::configuration::metadata::{self, EventTypes};
-use events::configuration::{self, FILTER_RESPONSE_NULLS, METADATA, OBJECTS};
+use events::configuration::{self, FILTER_RESPONSE_NULLS, METADATA};
 use events::{AccountId, EventType, InstanceId, Timestamp};
 use platform::{Key, Platform, Purpose, Write};
 use secrecy::SecretString;
@@ -111,10 +111,7 @@ pub async fn put<P: Platform>(
         created_at: instance.created_at,
         disabled: instance.disabled,
         events_on: instance.events_on(),
-        objects: instance
-            .setting(OBJECTS)
-            .map(|objects| configuration::list(objects).map(str::to_lowercase).collect())
-            .unwrap_or_default(),
+        objects: instance.objects(),
         event_types: instance.setting(METADATA).and_then(|text| metadata::polling_types(text).ok()).unwrap_or_default(),
         keep_nulls: instance
             .setting(FILTER_RESPONSE_NULLS)

@@ -264,10 +264,7 @@ pub(super) async fn views<P: Platform>(
         disabled: instance.disabled,
         events_on: instance.events_on(),
         unverified: instance.setting(configuration::VENDOR_VERIFICATION) == Some("none"),
-        objects: instance
-            .setting(configuration::OBJECTS)
-            .map(|objects| configuration::list(objects).map(str::to_lowercase).collect())
-            .unwrap_or_default(),
+        objects: instance.objects(),
         event_types: instance
             .setting(configuration::METADATA)
             .and_then(|text| metadata::webhook_types(text).ok())
