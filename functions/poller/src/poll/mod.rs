@@ -24,6 +24,7 @@
 //!
 //! *Failure:* [`Outcome`] says whose. Whatever is not told stays where it is, and the next poll finds it.
 
+mod credential;
 mod fetch;
 mod outcome;
 mod read;
@@ -37,15 +38,14 @@ use metrics::counter;
 use platform::Platform;
 use polling::configuration::{self, Configuration, Problem};
 use polling::definition::Polling;
-use polling::request::{Credential, CredentialError, Query};
-use records::instances::Secrets;
-use records::plans::{self, Plan};
+use polling::request::Query;
+use records::plans::{self, Plan, Read};
 use records::polls::Standing;
-use secrecy::ExposeSecret as _;
 
 pub use fetch::{Answer, Fetch};
 pub use outcome::{End, Outcome, Trouble, Unpolled};
 
+use credential::{Asking, Keeper};
 use read::{Asker, Reading, Stop};
 use settle::settle;
 use step::Step;
@@ -71,30 +71,39 @@ pub struct Worker<'a, P, F> {
 pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, instance: InstanceId) -> Outcome {
     match begin(worker, instance).await {
         Ok(poll) => poll.run().await,
-        Err(end) => Outcome { told: 0, left_out: 0, troubles: BTreeMap::new(), end },
+        Err(stop) => {
+            let (troubles, end) = match stop {
+                Stop::Account(end) => (BTreeMap::new(), end),
+                // Of all of it, which a blank name stands for.
+                Stop::Trouble(trouble) => ([(String::new(), trouble)].into(), End::Asked),
+            };
+            Outcome { told: 0, left_out: 0, troubles, end }
+        }
     }
 }
 
 async fn begin<'w, 'a, P: Platform, F: Fetch>(
     worker: &'w Worker<'a, P, F>,
     instance: InstanceId,
-) -> Result<InstancePoll<'w, 'a, P, F>, End> {
-    let Some((plan, standing)) = plans::read(worker.platform, instance).await.map_err(End::Ours)? else {
-        return Err(End::Unpolled(Unpolled::Deleted));
+) -> Result<InstancePoll<'w, 'a, P, F>, Stop> {
+    let Some(Read { mut plan, standing, grant }) = plans::read(worker.platform, instance).await.map_err(End::Ours)?
+    else {
+        return Err(End::Unpolled(Unpolled::Deleted).into());
     };
     if plan.disabled || !plan.events_on {
-        return Err(End::Unpolled(Unpolled::Disabled));
+        return Err(End::Unpolled(Unpolled::Disabled).into());
     }
-    let Some(polling) = (worker.polling)(&plan.connector) else { return Err(End::Unpolled(Unpolled::Connector)) };
-    let secrets = plan.secrets(worker.platform).await.map_err(End::Ours)?;
-    let credential = credential(polling, &plan, &secrets).map_err(|error| End::NoCredential(error.to_string()))?;
+    let Some(polling) = (worker.polling)(&plan.connector) else {
+        return Err(End::Unpolled(Unpolled::Connector).into());
+    };
+    let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
     let configuration = configuration::read(&plan.settings);
     let step = Step::new(settle(&standing.state, &configuration, polling, plan.created_at));
     Ok(InstancePoll {
         worker,
         plan,
         polling,
-        credential,
+        keeper,
         configuration,
         standing,
         step,
@@ -104,12 +113,10 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     })
 }
 
-/// What requests say of whose they are. An access token that is refreshed takes the place of the plan's here.
-fn credential(polling: &Polling, plan: &Plan, secrets: &Secrets) -> Result<Option<Credential>, CredentialError> {
-    polling.credential(|key| {
-        let secret = secrets.get(key).map(|secret| secret.expose_secret());
-        secret.or_else(|| plan.settings.get(key).map(String::as_str))
-    })
+impl<P, F> Worker<'_, P, F> {
+    fn asking(&self) -> Asking<'_, P, F> {
+        Asking { platform: self.platform, fetch: self.fetch, asks_until: self.asks_until }
+    }
 }
 
 /// A poll of an instance that is under way.
@@ -117,7 +124,7 @@ struct InstancePoll<'w, 'a, P, F> {
     worker: &'w Worker<'a, P, F>,
     plan: Plan,
     polling: &'a Polling,
-    credential: Option<Credential>,
+    keeper: Keeper<'a>,
     configuration: Configuration,
     /// Where the polls stand, as stored.
     standing: Standing,
@@ -134,6 +141,7 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             Ok(end) => self.tell().await.err().unwrap_or(end),
             Err(end) => end,
         };
+        self.keeper.end(self.worker.platform).await;
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
         Outcome { told: self.told, left_out: self.left_out, troubles: self.troubles, end }
@@ -168,13 +176,11 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
     /// Asks for one resource until nothing more is new. `Some`: the others are not to be asked for now.
     async fn ask(&mut self, query: &Query) -> Result<Option<End>, End> {
         loop {
-            let asker = Asker {
-                platform: self.worker.platform,
-                fetch: self.worker.fetch,
+            let mut asker = Asker {
+                asking: self.worker.asking(),
                 polling: self.polling,
-                credential: self.credential.as_ref(),
+                keeper: &mut self.keeper,
                 settings: &self.plan.settings,
-                asks_until: self.worker.asks_until,
             };
             let Reading { found, stop, more, left_out } =
                 asker.read(query, self.step.place(&query.name), self.step.room()).await;

@@ -4,9 +4,11 @@
 
 mod crashes;
 mod cursors;
+mod grants;
 mod sockets;
 mod steps;
 mod telling;
+mod tokens;
 mod troubles;
 mod world;
 
