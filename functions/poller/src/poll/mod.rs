@@ -25,6 +25,7 @@
 //! *Failure:* [`Outcome`] says whose. Whatever is not told stays where it is, and the next poll finds it.
 
 mod fetch;
+mod gate;
 mod outcome;
 mod read;
 mod settle;
@@ -43,9 +44,13 @@ use records::plans::{self, Plan};
 use records::polls::Standing;
 use secrecy::ExposeSecret as _;
 
+use crate::accounts::Accounts;
+use crate::slots::Slot;
+
 pub use fetch::{Answer, Fetch};
 pub use outcome::{End, Outcome, Trouble, Unpolled};
 
+use gate::Gate;
 use read::{Asker, Reading, Stop};
 use settle::settle;
 use step::Step;
@@ -58,6 +63,12 @@ pub struct Worker<'a, P, F> {
     pub fetch: &'a F,
     /// How a connector's provider is polled, by the connector's key.
     pub polling: &'a (dyn Fn(&str) -> Option<&'a Polling> + Sync),
+    /// What counts of the name of a connector's account, by the connector's key.
+    pub account_key: &'a (dyn Fn(&str, &str) -> String + Sync),
+    /// What this worker knows of the accounts that it asks.
+    pub accounts: &'a Accounts,
+    /// The poll's place among those of the worker.
+    pub slot: &'a Slot,
     /// Named in claims, for people who look.
     pub name: &'a str,
     /// From then on no page is asked for: so long before this process ends that a page which is under way is answered and
@@ -86,6 +97,9 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
         return Err(End::Unpolled(Unpolled::Disabled));
     }
     let Some(polling) = (worker.polling)(&plan.connector) else { return Err(End::Unpolled(Unpolled::Connector)) };
+    let key = |name: &str| (worker.account_key)(&plan.connector, name);
+    let gate = Gate::new(&plan, key, polling.budget, (worker.accounts, worker.slot), worker.asks_until);
+    gate.open(worker.platform).await?;
     let secrets = plan.secrets(worker.platform).await.map_err(End::Ours)?;
     let credential = credential(polling, &plan, &secrets).map_err(|error| End::NoCredential(error.to_string()))?;
     let configuration = configuration::read(&plan.settings);
@@ -94,6 +108,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
         worker,
         plan,
         polling,
+        gate,
         credential,
         configuration,
         standing,
@@ -117,6 +132,7 @@ struct InstancePoll<'w, 'a, P, F> {
     worker: &'w Worker<'a, P, F>,
     plan: Plan,
     polling: &'a Polling,
+    gate: Gate<'a>,
     credential: Option<Credential>,
     configuration: Configuration,
     /// Where the polls stand, as stored.
@@ -134,6 +150,7 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             Ok(end) => self.tell().await.err().unwrap_or(end),
             Err(end) => end,
         };
+        self.gate.share(self.worker.platform).await;
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
         Outcome { told: self.told, left_out: self.left_out, troubles: self.troubles, end }
@@ -174,7 +191,7 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
                 polling: self.polling,
                 credential: self.credential.as_ref(),
                 settings: &self.plan.settings,
-                asks_until: self.worker.asks_until,
+                gate: &self.gate,
             };
             let Reading { found, stop, more, left_out } =
                 asker.read(query, self.step.place(&query.name), self.step.room()).await;

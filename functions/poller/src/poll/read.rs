@@ -16,6 +16,7 @@ use polling::request::{Asking, Credential, Query, Request};
 use polling::verdict::{self, Verdict, verdict};
 use serde_json::Value;
 
+use super::gate::Gate;
 use super::{Answer, End, Fetch, Trouble};
 
 /// Most bytes of pages that brought something new in one reading, beyond the last page: their records are held in memory,
@@ -30,7 +31,7 @@ pub(super) struct Asker<'a, P, F> {
     pub(super) polling: &'a Polling,
     pub(super) credential: Option<&'a Credential>,
     pub(super) settings: &'a BTreeMap<String, String>,
-    pub(super) asks_until: Timestamp,
+    pub(super) gate: &'a Gate<'a>,
 }
 
 /// What reading a resource came to.
@@ -153,8 +154,8 @@ impl<P: Platform, F: Fetch> Asker<'_, P, F> {
     }
 
     async fn ask(&self, request: &Request) -> Page {
-        if self.platform.now() >= self.asks_until {
-            return Page::Not(Stop::Account(End::More));
+        if let Err(end) = self.gate.pass(self.platform).await {
+            return Page::Not(Stop::Account(end));
         }
         let Answer { status, headers, body, bytes } = match self.fetch.fetch(request, self.credential).await {
             Ok(answer) => answer,
@@ -168,7 +169,7 @@ impl<P: Platform, F: Fetch> Asker<'_, P, F> {
             (Verdict::Ok, None) if bytes == 0 => return Page::Is(Taken { headers, body: Value::Null, bytes }),
             (Verdict::Reset, _) => return Page::Reset,
             (Verdict::Ok, None) => Trouble::Theirs(format!("the answer is no JSON, status {}", status.as_u16())).into(),
-            (Verdict::RateLimited { after }, _) => Stop::Account(End::PutOff { until: now.plus(after) }),
+            (Verdict::RateLimited { after }, _) => Stop::Account(self.gate.put_off(now.plus(after), now)),
             (Verdict::GrantRevoked, _) => Stop::Account(End::Revoked),
             (Verdict::TokenExpired, _) => Trouble::Unauthorised.into(),
             (Verdict::Failed { reason }, _) => Trouble::Theirs(reason).into(),
