@@ -40,7 +40,7 @@ pub struct Poller<'a, P, F> {
 
 impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
     // A job is handed over at its time or later, so each query of the poll is sent after it.
-    async fn poll(&self, Due { instance, until, slot, .. }: Due<'_>) -> Polled {
+    async fn poll(&self, Due { instance, at, asked, until, slot }: Due<'_>) -> Polled {
         let polling = |key: &str| self.catalogue.get(key).and_then(Connector::polling);
         let account_key = |key: &str, account: &str| {
             self.catalogue.get(key).map_or(account, |connector| connector.account_key(account)).to_owned()
@@ -52,6 +52,8 @@ impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
             account_key: &account_key,
             accounts: self.accounts,
             slot,
+            due: at,
+            asked,
             name: NAME,
             asks_until: until.minus(LAST_PAGE),
             claims_until: until.plus(GIVEN_UP),
@@ -100,6 +102,7 @@ fn reasons(outcome: &Outcome) -> Vec<String> {
         End::Unpolled(Unpolled::Connector) => Some("its connector cannot be polled by this server".into()),
         End::Unpolled(Unpolled::Deleted | Unpolled::Disabled)
         | End::Asked
+        | End::Resting
         | End::More
         | End::Elsewhere { .. }
         | End::Ours(_) => None,
@@ -139,6 +142,7 @@ mod tests {
             1 => Just(End::Elsewhere { until }),
             1 => Just(End::PutOff { until }),
             1 => Just(End::Revoked),
+            1 => Just(End::Resting),
             1 => Just(End::NoCredential("api.key is missing".into())),
             1 => proptest::sample::select(vec![Unpolled::Deleted, Unpolled::Disabled, Unpolled::Connector])
                 .prop_map(End::Unpolled),

@@ -82,6 +82,8 @@ pub struct Due<'a> {
     pub instance: InstanceId,
     /// Up to when for what changed: a query that was sent before may not have seen it.
     pub at: Timestamp,
+    /// Whether somebody asked for it: its provider, or who made or changed it. Else its turn has come.
+    pub asked: bool,
     /// The poll ends by itself before, else it is given up in the middle.
     pub until: Timestamp,
     /// Its place among those that are polled.
@@ -112,7 +114,7 @@ pub async fn poll_all<P: Platform>(
     let each = job.instances.iter().copied().enumerate().map(|(index, instance)| async move {
         let slot = &slots.take().await;
         let begins = index < AT_ONCE || platform.now() < times.begin;
-        let due = Due { instance, at: job.at, until: times.end, slot };
+        let due = Due { instance, at: job.at, asked: false, until: times.end, slot };
         let polled = if begins { poll(polls, due).await } else { Polled::More };
         (index, polled)
     });
@@ -140,7 +142,7 @@ pub(crate) async fn poll_one<P: Platform>(
 ) -> Result<(), Fault> {
     let PollJob { instance, at } = job;
     let slot = &Slots::new(1).take().await;
-    let mut ended = pin!(stream::once(poll(polls, Due { instance, at, until, slot })).take_until(over));
+    let mut ended = pin!(stream::once(poll(polls, Due { instance, at, asked: true, until, slot })).take_until(over));
     let delay = match ended.next().await {
         Some(Polled::Done) => return Ok(()),
         Some(Polled::More) => Duration::ZERO,

@@ -7,7 +7,7 @@
 //! *Flow.*
 //!
 //! ```text
-//! plan and standing (one query) ─▶ each resource: ask ─▶ judge ─▶ take ─▶ next page … ─▶ finish
+//! plan, standing and health (one query) ─▶ each resource: ask ─▶ judge ─▶ take ─▶ next page … ─▶ finish
 //!                                        └▶ a step is full, or all were asked: claim ─▶ send ─▶ move the position ─┐
 //!                                        ▲                                                                        │
 //!                                        └────────────────────────── the same resource again, if there is more ◀──┘
@@ -30,6 +30,7 @@ mod outcome;
 mod read;
 mod settle;
 mod step;
+mod vitals;
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ use polling::configuration::{self, Configuration, Problem};
 use polling::definition::Polling;
 use polling::request::{Credential, CredentialError, Query};
 use records::instances::Secrets;
-use records::plans::{self, Plan};
+use records::plans::{self, Plan, Read};
 use records::polls::Standing;
 use secrecy::ExposeSecret as _;
 
@@ -54,6 +55,7 @@ use gate::Gate;
 use read::{Asker, Reading, Stop};
 use settle::settle;
 use step::Step;
+use vitals::Vitals;
 
 /// Who polls, with what, and for how long.
 pub struct Worker<'a, P, F> {
@@ -69,6 +71,10 @@ pub struct Worker<'a, P, F> {
     pub accounts: &'a Accounts,
     /// The poll's place among those of the worker.
     pub slot: &'a Slot,
+    /// When the poll was due.
+    pub due: Timestamp,
+    /// Whether somebody asked for it; else its turn has come.
+    pub asked: bool,
     /// Named in claims, for people who look.
     pub name: &'a str,
     /// From then on no page is asked for: so long before this process ends that a page which is under way is answered and
@@ -80,19 +86,37 @@ pub struct Worker<'a, P, F> {
 
 /// Polls an instance once: every resource, and each until nothing more is new.
 pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, instance: InstanceId) -> Outcome {
-    match begin(worker, instance).await {
-        Ok(poll) => poll.run().await,
-        Err(end) => Outcome { told: 0, left_out: 0, troubles: BTreeMap::new(), end },
+    let ended = |end| Outcome { told: 0, left_out: 0, troubles: BTreeMap::new(), end };
+    let read = match plans::read(worker.platform, instance).await {
+        Ok(Some(read)) => read,
+        Ok(None) => return ended(End::Unpolled(Unpolled::Deleted)),
+        Err(error) => return ended(End::Ours(error)),
+    };
+    let configuration = configuration::read(&read.plan.settings);
+    let now = worker.platform.now();
+    let vitals = Vitals::new(&read, &configuration, worker.asked, now);
+    if !worker.asked {
+        vitals.tell_if_overdue(worker.due, now);
     }
+    if vitals.are_still() {
+        return ended(End::Resting);
+    }
+    let outcome = match begin(worker, read, configuration, &vitals).await {
+        Ok(poll) => poll.run().await,
+        // It was told to another poll, which noted it.
+        Err(end @ End::PutOff { .. }) => return ended(end),
+        Err(end) => ended(end),
+    };
+    vitals.note(worker.platform, &outcome).await;
+    outcome
 }
 
 async fn begin<'w, 'a, P: Platform, F: Fetch>(
     worker: &'w Worker<'a, P, F>,
-    instance: InstanceId,
+    Read { plan, standing, .. }: Read,
+    configuration: Configuration,
+    vitals: &'w Vitals,
 ) -> Result<InstancePoll<'w, 'a, P, F>, End> {
-    let Some((plan, standing)) = plans::read(worker.platform, instance).await.map_err(End::Ours)? else {
-        return Err(End::Unpolled(Unpolled::Deleted));
-    };
     if plan.disabled || !plan.events_on {
         return Err(End::Unpolled(Unpolled::Disabled));
     }
@@ -102,7 +126,6 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     gate.open(worker.platform).await?;
     let secrets = plan.secrets(worker.platform).await.map_err(End::Ours)?;
     let credential = credential(polling, &plan, &secrets).map_err(|error| End::NoCredential(error.to_string()))?;
-    let configuration = configuration::read(&plan.settings);
     let step = Step::new(settle(&standing.state, &configuration, polling, plan.created_at));
     Ok(InstancePoll {
         worker,
@@ -111,6 +134,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
         gate,
         credential,
         configuration,
+        vitals,
         standing,
         step,
         told: 0,
@@ -135,6 +159,7 @@ struct InstancePoll<'w, 'a, P, F> {
     gate: Gate<'a>,
     credential: Option<Credential>,
     configuration: Configuration,
+    vitals: &'w Vitals,
     /// Where the polls stand, as stored.
     standing: Standing,
     /// What is not told yet, and where it leads.
@@ -159,12 +184,13 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
     /// Asks for every resource. `Err`: telling a step came to an end.
     async fn ask_all(&mut self) -> Result<End, End> {
         let Configuration { mut resources, problems } = std::mem::take(&mut self.configuration);
-        for problem in problems {
+        let vitals = self.vitals;
+        for problem in problems.into_iter().filter(|problem| !vitals.rest(&problem.resource)) {
             self.misconfigured(problem);
         }
         let first = usize::try_from(self.worker.platform.random().bits() % resources.len().max(1) as u64).unwrap_or(0);
         resources.rotate_left(first);
-        for resource in &resources {
+        for resource in resources.iter().filter(|resource| !vitals.rest(&resource.name)) {
             match Query::resolve(self.polling, resource) {
                 Ok(query) => {
                     if let Some(end) = self.ask(&query).await? {

@@ -35,6 +35,8 @@ pub enum End {
         /// Until when.
         until: Timestamp,
     },
+    /// Its polls fail, and this one's turn is left out; nothing was asked.
+    Resting,
     /// Nothing helps but a new consent of the customer.
     Revoked,
     /// The instance has nothing to ask with, for this reason.

@@ -5,6 +5,7 @@
 mod budgets;
 mod crashes;
 mod cursors;
+mod health;
 mod sockets;
 mod steps;
 mod telling;

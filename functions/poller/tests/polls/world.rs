@@ -262,7 +262,27 @@ impl World {
         self.poll_by(instance, self.now().plus(5 * MINUTE), self.now().plus(6 * MINUTE)).await
     }
 
+    /// A poll because its turn has come.
+    pub(crate) async fn turn(&self) -> Outcome {
+        self.turn_of(self.now()).await
+    }
+
+    /// A poll because its turn has come, that was due then.
+    pub(crate) async fn turn_of(&self, due: Timestamp) -> Outcome {
+        self.poll_as(self.instance, Some(due), self.now().plus(5 * MINUTE), self.now().plus(6 * MINUTE)).await
+    }
+
     async fn poll_by(&self, instance: InstanceId, asks_until: Timestamp, claims_until: Timestamp) -> Outcome {
+        self.poll_as(instance, None, asks_until, claims_until).await
+    }
+
+    async fn poll_as(
+        &self,
+        instance: InstanceId,
+        turn: Option<Timestamp>,
+        asks_until: Timestamp,
+        claims_until: Timestamp,
+    ) -> Outcome {
         let known = |key: &str| (key == "api").then_some(&self.polling);
         let worker = Worker {
             platform: &self.platform,
@@ -271,6 +291,8 @@ impl World {
             account_key: &|_, account| account.to_owned(),
             accounts: &self.accounts,
             slot: &Slots::new(1).take().await,
+            due: turn.unwrap_or(self.now()),
+            asked: turn.is_none(),
             name: "a test",
             asks_until,
             claims_until,
@@ -304,8 +326,8 @@ impl World {
 
     /// Where the resources stand, by their names.
     pub(crate) async fn places(&self) -> Vec<String> {
-        let (_, standing) = plans::read(&self.platform, self.instance).await.unwrap().unwrap();
-        standing.state.places.into_keys().collect()
+        let read = plans::read(&self.platform, self.instance).await.unwrap().unwrap();
+        read.standing.state.places.into_keys().collect()
     }
 }
 
