@@ -26,7 +26,9 @@ use platform::{Condition, Item, Key, Platform, Query, Table as _, TableError, Ve
 use polling::position::State;
 use serde::{Deserialize, Serialize};
 
-use crate::{RecordError, grants, schema};
+use crate::grants::GRANT;
+use crate::health::HEALTH;
+use crate::{RecordError, schema};
 
 /// Bytes of a piece: below the item limit with room for the key and the header line.
 const PIECE_BYTES: usize = 380 * 1024;
@@ -348,6 +350,6 @@ pub async fn release<P: Platform>(platform: &P, claim: &Claim) -> Result<(), Rec
 pub async fn forget<P: Platform>(platform: &P, instance: InstanceId) -> Result<(), RecordError> {
     let keys = items(platform, instance).await?.into_iter().map(|item| item.key);
     let ours =
-        keys.filter(|key| [CLAIM, STATE, grants::GRANT].contains(&key.sort.as_str()) || key.sort.starts_with(PIECE));
+        keys.filter(|key| [CLAIM, STATE, GRANT, HEALTH].contains(&key.sort.as_str()) || key.sort.starts_with(PIECE));
     Ok(platform.table().write_many(ours.map(Write::delete).collect()).await?)
 }

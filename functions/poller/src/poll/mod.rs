@@ -7,7 +7,7 @@
 //! *Flow.*
 //!
 //! ```text
-//! plan and standing (one query) ─▶ each resource: ask ─▶ judge ─▶ take ─▶ next page … ─▶ finish
+//! plan, standing and health (one query) ─▶ each resource: ask ─▶ judge ─▶ take ─▶ next page … ─▶ finish
 //!                                        └▶ a step is full, or all were asked: claim ─▶ send ─▶ move the position ─┐
 //!                                        ▲                                                                        │
 //!                                        └────────────────────────── the same resource again, if there is more ◀──┘
@@ -26,10 +26,12 @@
 
 mod credential;
 mod fetch;
+mod gate;
 mod outcome;
 mod read;
 mod settle;
 mod step;
+mod vitals;
 
 use std::collections::BTreeMap;
 
@@ -42,13 +44,18 @@ use polling::request::Query;
 use records::plans::{self, Plan, Read};
 use records::polls::Standing;
 
+use crate::accounts::Accounts;
+use crate::slots::Slot;
+
 pub use fetch::{Answer, Fetch};
 pub use outcome::{End, Outcome, Trouble, Unpolled};
 
 use credential::{Asking, Keeper};
+use gate::Gate;
 use read::{Asker, Reading, Stop};
 use settle::settle;
 use step::Step;
+use vitals::Vitals;
 
 /// Who polls, with what, and for how long.
 pub struct Worker<'a, P, F> {
@@ -58,6 +65,16 @@ pub struct Worker<'a, P, F> {
     pub fetch: &'a F,
     /// How a connector's provider is polled, by the connector's key.
     pub polling: &'a (dyn Fn(&str) -> Option<&'a Polling> + Sync),
+    /// What counts of the name of a connector's account, by the connector's key.
+    pub account_key: &'a (dyn Fn(&str, &str) -> String + Sync),
+    /// What this worker knows of the accounts that it asks.
+    pub accounts: &'a Accounts,
+    /// The poll's place among those of the worker.
+    pub slot: &'a Slot,
+    /// When the poll was due.
+    pub due: Timestamp,
+    /// Whether somebody asked for it; else its turn has come.
+    pub asked: bool,
     /// Named in claims, for people who look.
     pub name: &'a str,
     /// From then on no page is asked for: so long before this process ends that a page which is under way is answered and
@@ -69,42 +86,59 @@ pub struct Worker<'a, P, F> {
 
 /// Polls an instance once: every resource, and each until nothing more is new.
 pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, instance: InstanceId) -> Outcome {
-    match begin(worker, instance).await {
-        Ok(poll) => poll.run().await,
-        Err(stop) => {
-            let (troubles, end) = match stop {
-                Stop::Account(end) => (BTreeMap::new(), end),
-                // Of all of it, which a blank name stands for.
-                Stop::Trouble(trouble) => ([(String::new(), trouble)].into(), End::Asked),
-            };
-            Outcome { told: 0, left_out: 0, troubles, end }
-        }
+    let read = match plans::read(worker.platform, instance).await {
+        Ok(Some(read)) => read,
+        Ok(None) => return Outcome::ended(End::Unpolled(Unpolled::Deleted)),
+        Err(error) => return Outcome::ended(End::Ours(error)),
+    };
+    let configuration = configuration::read(&read.plan.settings);
+    let now = worker.platform.now();
+    let vitals = Vitals::new(&read, &configuration, worker.asked, now);
+    if !worker.asked {
+        vitals.tell_if_overdue(worker.due, now);
     }
+    if vitals.are_still() {
+        return Outcome::ended(End::Resting);
+    }
+    let outcome = match begin(worker, read, configuration, &vitals).await {
+        Ok(poll) => poll.run().await,
+        // It was told to another poll, which noted it.
+        Err(Stop::Account(end @ End::PutOff { .. })) => return Outcome::ended(end),
+        Err(Stop::Account(end)) => Outcome::ended(end),
+        // Of all of it, which a blank name stands for.
+        Err(Stop::Trouble(trouble)) => {
+            Outcome { troubles: [(String::new(), trouble)].into(), ..Outcome::ended(End::Asked) }
+        }
+    };
+    vitals.note(worker.platform, &outcome).await;
+    outcome
 }
 
 async fn begin<'w, 'a, P: Platform, F: Fetch>(
     worker: &'w Worker<'a, P, F>,
-    instance: InstanceId,
+    Read { mut plan, standing, grant, .. }: Read,
+    configuration: Configuration,
+    vitals: &'w Vitals,
 ) -> Result<InstancePoll<'w, 'a, P, F>, Stop> {
-    let Some(Read { mut plan, standing, grant }) = plans::read(worker.platform, instance).await.map_err(End::Ours)?
-    else {
-        return Err(End::Unpolled(Unpolled::Deleted).into());
-    };
     if plan.disabled || !plan.events_on {
         return Err(End::Unpolled(Unpolled::Disabled).into());
     }
     let Some(polling) = (worker.polling)(&plan.connector) else {
         return Err(End::Unpolled(Unpolled::Connector).into());
     };
+    let key = |name: &str| (worker.account_key)(&plan.connector, name);
+    let gate = Gate::new(&plan, key, polling.budget, (worker.accounts, worker.slot), worker.asks_until);
+    gate.open(worker.platform).await?;
     let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
-    let configuration = configuration::read(&plan.settings);
     let step = Step::new(settle(&standing.state, &configuration, polling, plan.created_at));
     Ok(InstancePoll {
         worker,
         plan,
         polling,
+        gate,
         keeper,
         configuration,
+        vitals,
         standing,
         step,
         told: 0,
@@ -124,8 +158,10 @@ struct InstancePoll<'w, 'a, P, F> {
     worker: &'w Worker<'a, P, F>,
     plan: Plan,
     polling: &'a Polling,
+    gate: Gate<'a>,
     keeper: Keeper<'a>,
     configuration: Configuration,
+    vitals: &'w Vitals,
     /// Where the polls stand, as stored.
     standing: Standing,
     /// What is not told yet, and where it leads.
@@ -142,6 +178,7 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             Err(end) => end,
         };
         self.keeper.end(self.worker.platform).await;
+        self.gate.share(self.worker.platform).await;
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
         Outcome { told: self.told, left_out: self.left_out, troubles: self.troubles, end }
@@ -150,12 +187,13 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
     /// Asks for every resource. `Err`: telling a step came to an end.
     async fn ask_all(&mut self) -> Result<End, End> {
         let Configuration { mut resources, problems } = std::mem::take(&mut self.configuration);
-        for problem in problems {
+        let vitals = self.vitals;
+        for problem in problems.into_iter().filter(|problem| !vitals.rest(&problem.resource)) {
             self.misconfigured(problem);
         }
         let first = usize::try_from(self.worker.platform.random().bits() % resources.len().max(1) as u64).unwrap_or(0);
         resources.rotate_left(first);
-        for resource in &resources {
+        for resource in resources.iter().filter(|resource| !vitals.rest(&resource.name)) {
             match Query::resolve(self.polling, resource) {
                 Ok(query) => {
                     if let Some(end) = self.ask(&query).await? {
@@ -181,6 +219,7 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
                 polling: self.polling,
                 keeper: &mut self.keeper,
                 settings: &self.plan.settings,
+                gate: &self.gate,
             };
             let Reading { found, stop, more, left_out } =
                 asker.read(query, self.step.place(&query.name), self.step.room()).await;

@@ -17,6 +17,7 @@ use polling::verdict::{self, Verdict, verdict};
 use serde_json::Value;
 
 use super::credential::{Asking, Keeper};
+use super::gate::Gate;
 use super::{Answer, End, Fetch, Trouble};
 
 /// Most bytes of pages that brought something new in one reading, beyond the last page: their records are held in memory,
@@ -30,6 +31,7 @@ pub(super) struct Asker<'a, 'k, P, F> {
     pub(super) polling: &'a Polling,
     pub(super) keeper: &'a mut Keeper<'k>,
     pub(super) settings: &'a BTreeMap<String, String>,
+    pub(super) gate: &'a Gate<'a>,
 }
 
 /// What reading a resource came to.
@@ -164,9 +166,9 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
     }
 
     async fn ask_once(&self, request: &Request) -> Page {
-        let Asking { platform, fetch, asks_until } = &self.asking;
-        if platform.now() >= *asks_until {
-            return Page::Not(Stop::Account(End::More));
+        let Asking { platform, fetch, .. } = &self.asking;
+        if let Err(end) = self.gate.pass(*platform).await {
+            return Page::Not(Stop::Account(end));
         }
         let Answer { status, headers, body, bytes } = match fetch.fetch(request, self.keeper.credential()).await {
             Ok(answer) => answer,
@@ -180,7 +182,7 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
             (Verdict::Ok, None) if bytes == 0 => return Page::Is(Taken { headers, body: Value::Null, bytes }),
             (Verdict::Reset, _) => return Page::Reset,
             (Verdict::Ok, None) => Trouble::Theirs(format!("the answer is no JSON, status {}", status.as_u16())).into(),
-            (Verdict::RateLimited { after }, _) => Stop::Account(End::PutOff { until: now.plus(after) }),
+            (Verdict::RateLimited { after }, _) => Stop::Account(self.gate.put_off(now.plus(after), now)),
             (Verdict::GrantRevoked, _) => Stop::Account(End::Revoked),
             (Verdict::TokenExpired, _) => Trouble::Unauthorised.into(),
             (Verdict::Failed { reason }, _) => Trouble::Theirs(reason).into(),

@@ -134,7 +134,7 @@ async fn a_consent_that_was_taken_back_ends_the_polls_until_there_is_another() {
     world.provider.asked();
     for _ in 0..3 {
         world.platform.advance(LIFE);
-        assert_eq!(world.poll().await.end, End::Revoked);
+        assert_eq!(world.poll().await.end, End::Resting);
     }
     assert_eq!((world.shown().len(), world.provider.asked().len()), (0, 0), "nobody is asked any more");
 

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod budgets;
 mod crashes;
 mod cursors;
 mod grants;
+mod health;
 mod sockets;
 mod steps;
 mod telling;

@@ -10,11 +10,13 @@ use http::{HeaderMap, StatusCode, header};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Table as _};
 use pollhook_poller::poll::{Answer, Fetch, Outcome, Trouble, Worker, poll_instance};
+use pollhook_poller::{Accounts, Slots};
 use polling::definition::Polling;
 use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
+use records::accounts::{self, Account};
 use records::instances::{self, Provision, Secrets, Webhooks};
-use records::{accounts, bodies, plans};
+use records::{bodies, plans};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -181,8 +183,11 @@ pub(crate) struct World {
     pub(crate) provider: Provider,
     pub(crate) polling: Polling,
     pub(crate) instance: InstanceId,
+    owner: Account,
     /// Every version that there ever was since the provisioning.
     pub(crate) history: BTreeSet<Version>,
+    /// What this process knows of providers' accounts; to wait for one turns the clock.
+    pub(crate) accounts: Accounts,
 }
 
 impl World {
@@ -203,16 +208,33 @@ impl World {
     ) -> Self {
         let platform = MemoryPlatform::with(START, seed, VISIBILITY_TIMEOUT);
         let polling = Polling::from_yaml(section).unwrap();
-        let instance = provisioned(&platform, &polling, settings, secrets).await;
+        let owner = accounts::create(&platform, false).await.unwrap().0;
+        let instance = provisioned(&platform, &owner, &polling, settings, secrets).await;
         let provider = Provider { state: Arc::default(), clock: platform.clone() };
-        let mut world = Self { platform, provider, polling, instance, history: BTreeSet::new() };
+        let mut world = Self {
+            accounts: remembered(&platform),
+            owner,
+            platform,
+            provider,
+            polling,
+            instance,
+            history: BTreeSet::new(),
+        };
         world.restart();
         world
+    }
+
+    /// Another instance, of the same owner or of a stranger.
+    pub(crate) async fn beside(&self, settings: &[(&str, &str)], stranger: bool) -> InstanceId {
+        let owner =
+            if stranger { accounts::create(&self.platform, false).await.unwrap().0 } else { self.owner.clone() };
+        provisioned(&self.platform, &owner, &self.polling, settings, &[("api.key", "s3cret")]).await
     }
 
     /// The next process.
     pub(crate) fn restart(&mut self) {
         self.platform = self.platform.restart();
+        self.accounts = remembered(&self.platform);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -263,16 +285,50 @@ impl World {
     }
 
     pub(crate) async fn poll_until(&self, asks_until: Timestamp, claims_until: Timestamp) -> Outcome {
+        self.poll_by(self.instance, asks_until, claims_until).await
+    }
+
+    /// A poll of another instance in this process.
+    pub(crate) async fn poll_of(&self, instance: InstanceId) -> Outcome {
+        self.poll_by(instance, self.now().plus(5 * MINUTE), self.now().plus(6 * MINUTE)).await
+    }
+
+    /// A poll because its turn has come.
+    pub(crate) async fn turn(&self) -> Outcome {
+        self.turn_of(self.now()).await
+    }
+
+    /// A poll because its turn has come, that was due then.
+    pub(crate) async fn turn_of(&self, due: Timestamp) -> Outcome {
+        self.poll_as(self.instance, Some(due), self.now().plus(5 * MINUTE), self.now().plus(6 * MINUTE)).await
+    }
+
+    async fn poll_by(&self, instance: InstanceId, asks_until: Timestamp, claims_until: Timestamp) -> Outcome {
+        self.poll_as(instance, None, asks_until, claims_until).await
+    }
+
+    async fn poll_as(
+        &self,
+        instance: InstanceId,
+        turn: Option<Timestamp>,
+        asks_until: Timestamp,
+        claims_until: Timestamp,
+    ) -> Outcome {
         let known = |key: &str| (key == "api").then_some(&self.polling);
         let worker = Worker {
             platform: &self.platform,
             fetch: &self.provider,
             polling: &known,
+            account_key: &|_, account| account.to_owned(),
+            accounts: &self.accounts,
+            slot: &Slots::new(1).take().await,
+            due: turn.unwrap_or(self.now()),
+            asked: turn.is_none(),
             name: "a test",
             asks_until,
             claims_until,
         };
-        poll_instance(&worker, self.instance).await
+        poll_instance(&worker, instance).await
     }
 
     /// The batches that wait to be told, in order.
@@ -306,13 +362,21 @@ impl World {
     }
 }
 
+fn remembered(platform: &MemoryPlatform) -> Accounts {
+    let clock = platform.clone();
+    Accounts::waiting(move |time| {
+        clock.advance(time);
+        Box::pin(std::future::ready(()))
+    })
+}
+
 async fn provisioned(
     platform: &MemoryPlatform,
+    owner: &Account,
     polling: &Polling,
     settings: &[(&str, &str)],
     secrets: &[(&str, &str)],
 ) -> InstanceId {
-    let owner = accounts::create(platform, false).await.unwrap().0;
     let secrets = secrets.iter().map(|(key, secret)| ((*key).to_owned(), SecretString::from(*secret))).collect();
     let provision = Provision {
         name: "mine".into(),
@@ -322,7 +386,7 @@ async fn provisioned(
         configuration: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         secrets,
     };
-    let mut stored = instances::create(platform, &owner, provision, &Webhooks::default()).await.unwrap();
+    let mut stored = instances::create(platform, owner, provision, &Webhooks::default()).await.unwrap();
     stored.instance.configuration.insert(events::configuration::ENABLED.into(), "true".into());
     configured(platform, polling, &stored.instance, &stored.secrets).await;
     stored.instance.id
