@@ -126,7 +126,8 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     gate.open(worker.platform).await?;
     let secrets = plan.secrets(worker.platform).await.map_err(End::Ours)?;
     let credential = credential(polling, &plan, &secrets).map_err(|error| End::NoCredential(error.to_string()))?;
-    let step = Step::new(settle(&standing.state, &configuration, polling, plan.created_at));
+    let settled = settle(&standing.state, &configuration, polling, plan.created_at);
+    let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
         worker,
         plan,

@@ -84,7 +84,7 @@ impl Plan {
     }
 }
 
-fn key(id: InstanceId) -> Key {
+pub(crate) fn key(id: InstanceId) -> Key {
     Key::new(polls::partition(id), PLAN)
 }
 
