@@ -30,6 +30,11 @@ pub(crate) fn ways(connector: &Connector, words: &[&'static str]) -> Vec<&'stati
     words.iter().copied().filter(has).collect()
 }
 
+/// Whether a configuration asks for polls, whatever its connector can.
+pub(crate) fn wants(configuration: &BTreeMap<String, String>) -> bool {
+    configuration.get(VENDOR_TYPE).is_some_and(|word| word.trim().eq_ignore_ascii_case(POLLING))
+}
+
 /// Whether an instance with this configuration polls in turns: as it says itself; where it does not, as its connector's only
 /// way, because one that has webhooks as well learnt by these before it could be polled.
 pub(crate) fn in_turns(connector: &Connector, configuration: &BTreeMap<String, String>) -> bool {

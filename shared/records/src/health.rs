@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 
 use events::{InstanceId, Timestamp};
 use platform::{Condition, Consistency, Item, Key, Platform, Table as _, TableError, Version, Write};
+use polling::position::Place;
 use serde::{Deserialize, Serialize};
 
+use crate::instances::plans;
 use crate::{DAY_S, RecordError, polls, schema};
 
 /// How long it is kept. Much longer than the longest time between two tries; and who lost a provider's consent, which nobody
@@ -100,13 +102,30 @@ fn key(instance: InstanceId) -> Key {
     Key::new(polls::partition(instance), HEALTH)
 }
 
-/// How an instance's polls fare.
+/// How an instance's polls fare and where they stand, for people who look.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Look {
+    /// How they fare.
+    pub health: Health,
+    /// Where they stand, by resource, without what was told.
+    pub places: BTreeMap<String, Place>,
+    /// Which write made the plan that they go by.
+    pub plan: Option<Version>,
+}
+
+/// How an instance's polls fare and where they stand: by one read, whatever was told.
 ///
 /// # Errors
 /// The table's, or it cannot be read.
-pub async fn get<P: Platform>(platform: &P, instance: InstanceId) -> Result<Health, RecordError> {
-    let item = platform.table().get(&key(instance), Consistency::Strong).await?;
-    Ok(item.as_ref().map(Stored::read).transpose()?.unwrap_or_default().health)
+pub async fn look<P: Platform>(platform: &P, instance: InstanceId) -> Result<Look, RecordError> {
+    let keys = [key(instance), polls::state_key(instance), plans::key(instance)];
+    let mut found = platform.table().get_many(&keys, Consistency::Strong).await?.into_iter();
+    let (health, state, plan) = (found.next().flatten(), found.next().flatten(), found.next().flatten());
+    Ok(Look {
+        health: health.as_ref().map(Stored::read).transpose()?.unwrap_or_default().health,
+        places: state.as_ref().map(|item| polls::places(instance, item)).transpose()?.unwrap_or_default(),
+        plan: plan.map(|item| item.version),
+    })
 }
 
 /// Notes how an instance's polls fare, unless another poll noted something since it was read. Whether it did.

@@ -130,7 +130,8 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     let gate = Gate::new(&plan, key, polling.budget, (worker.accounts, worker.slot), worker.asks_until);
     gate.open(worker.platform).await?;
     let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
-    let step = Step::new(settle(&standing.state, &configuration, polling, plan.created_at));
+    let settled = settle(&standing.state, &configuration, polling, plan.created_at);
+    let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
         worker,
         plan,

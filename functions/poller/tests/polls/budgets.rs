@@ -86,7 +86,9 @@ async fn another_worker_learns_of_a_limit_within_seconds() {
 #[tokio::test]
 async fn where_nothing_is_limited_a_poll_reads_and_writes_nothing_for_it() {
     let (world, others) = neighbours(504, &["42", "43", ""]).await;
-    world.poll().await;
+    for instance in others.iter().chain([&world.instance]) {
+        world.poll_of(*instance).await;
+    }
     let (reads, steps) = (world.platform.table().reads(), world.platform.steps());
     for other in &others {
         assert_eq!(world.poll_of(*other).await.end, End::Asked);
@@ -109,12 +111,12 @@ async fn many_that_are_told_the_same_write_it_once() {
 
 #[tokio::test]
 async fn a_limit_that_cannot_be_looked_up_is_our_failure_and_one_that_cannot_be_shared_nobody_s() {
-    let (world, others) = neighbours(506, &["42"]).await;
+    let (mut world, others) = neighbours(506, &["42"]).await;
+    assert_eq!(world.poll().await.end, End::Asked);
     world.provider.instead("things", 0, too_much());
     world.platform.table().fail_next_write(TableError::Throttled);
     assert!(put_off(&world.poll().await).is_some());
     assert!(put_off(&world.poll_of(others[0]).await).is_some(), "this worker knows");
-    let mut world = world;
     world.restart();
     world.provider.heal();
     // The first read is the poll's query.

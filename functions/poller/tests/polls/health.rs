@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::world::{MINUTE, World};
 
 async fn failing(world: &World, resource: &str) -> Option<Failing> {
-    health::get(&world.platform, world.instance).await.unwrap().failing.remove(resource)
+    health::look(&world.platform, world.instance).await.unwrap().health.failing.remove(resource)
 }
 
 /// Turns of every minute, so many; when each asked for which resources.
@@ -120,15 +120,16 @@ async fn a_revoked_consent_stops_turns_and_signals_until_the_instance_is_changed
         assert_eq!((world.turn().await.end, world.poll().await.end), (End::Resting, End::Resting));
     }
     assert!(world.provider.asked().is_empty());
-    assert!(health::get(&world.platform, world.instance).await.unwrap().revoked.is_some());
+    assert!(health::look(&world.platform, world.instance).await.unwrap().health.revoked.is_some());
     world.configure(|_, secrets| drop(secrets.insert("api.key".into(), SecretString::from("another")))).await;
     assert_eq!(world.turn().await.end, End::Asked);
-    assert_eq!(health::get(&world.platform, world.instance).await.unwrap().revoked, None);
+    assert_eq!(health::look(&world.platform, world.instance).await.unwrap().health.revoked, None);
 }
 
 #[tokio::test]
 async fn a_health_that_cannot_be_noted_stops_nothing_and_is_noted_by_the_next_poll() {
     let mut world = every_minute(605, "things, others").await;
+    world.turn().await;
     world.provider.instead("others", 0, (500, vec![], None));
     world.platform.table().fail_next_write(TableError::Throttled);
     assert_eq!(world.turn().await.end, End::Asked);
@@ -145,7 +146,7 @@ async fn what_is_kept_of_a_failure_has_no_secret_and_none_of_the_answer() {
     let world = every_minute(606, "things, {bad").await;
     world.provider.instead("things", 0, (500, vec![], Some(json!({"message": "customer data s3cret"}))));
     world.turn().await;
-    let kept = health::get(&world.platform, world.instance).await.unwrap();
+    let kept = health::look(&world.platform, world.instance).await.unwrap().health;
     assert!(!kept.failing.is_empty());
     let text = format!("{kept:?}");
     assert!(!text.contains("s3cret") && !text.contains("customer"), "{text}");
