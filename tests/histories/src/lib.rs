@@ -34,6 +34,6 @@ mod way;
 
 pub use bugs::{Bug, Planted};
 pub use dice::Dice;
-pub use run::{connector, history};
+pub use run::{connector, history, history_over_sockets};
 pub use subject::{Change, Evidence, Poll, Subject, Telling, What};
 pub use way::Way;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use connectors::Connector;
+use egress::{Client, Limits, Policy};
 use events::{InstanceId, Message, Timestamp};
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, QueueError, Table as _, TableError};
@@ -55,9 +56,27 @@ pub fn connector<S: Subject>(bug: Option<Bug>) -> Connector {
 /// # Errors
 /// What was promised and is not so, with the history.
 pub fn history<S: Subject>(seed: u64, bug: Option<Bug>, connector: &Connector) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    happen::<S>(seed, bug, connector, None)
+}
+
+/// The same over sockets, by the house's client.
+///
+/// # Errors
+/// The same.
+pub fn history_over_sockets<S: Subject>(seed: u64, connector: &Connector) -> Result<(), String> {
+    let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], None);
+    happen::<S>(seed, None, connector, Some(Client::new(policy, Limits::fetching()).unwrap()))
+}
+
+fn happen<S: Subject>(
+    seed: u64,
+    bug: Option<Bug>,
+    connector: &Connector,
+    client: Option<Client>,
+) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::<S>::start(seed, bug, connector.polling().unwrap()).await;
+        let mut world = World::<S>::start(seed, bug, connector.polling().unwrap(), client).await;
         for _ in 0..world.dice.below(ACTS) + 5 {
             world.act().await;
         }
@@ -70,6 +89,7 @@ struct World<'p, S: Subject> {
     memory: MemoryPlatform,
     polling: &'p Polling,
     bug: Option<Bug>,
+    client: Option<Client>,
     dice: Dice,
     instance: InstanceId,
     provisioned: Timestamp,
@@ -88,7 +108,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'p, S: Subject> World<'p, S> {
-    async fn start(seed: u64, bug: Option<Bug>, polling: &'p Polling) -> Self {
+    async fn start(seed: u64, bug: Option<Bug>, polling: &'p Polling, client: Option<Client>) -> Self {
         let mut dice = Dice::new(seed);
         let memory = MemoryPlatform::with(START, dice.bits(), VISIBILITY_TIMEOUT);
         let simulator = S::start(START, &mut dice);
@@ -98,6 +118,7 @@ impl<'p, S: Subject> World<'p, S> {
             memory,
             polling,
             bug,
+            client,
             dice,
             instance: InstanceId::from_random(0),
             provisioned: START,
@@ -311,6 +332,7 @@ impl<'p, S: Subject> World<'p, S> {
             simulator: &self.simulator,
             memory: &self.memory,
             bug: self.bug,
+            client: self.client.as_ref(),
             told: &self.objects,
             pace,
             yields,

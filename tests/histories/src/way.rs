@@ -1,10 +1,11 @@
-//! The way to a provider: what would go over a socket, in this process.
+//! The way to a provider: what would go over a socket, in this process, or the house's client over a socket.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use egress::Client;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use platform::Platform as _;
 use platform::testing::MemoryPlatform;
@@ -28,6 +29,8 @@ pub struct Way<'s, S: Subject> {
     pub(crate) simulator: &'s Simulator<S::Provider>,
     pub(crate) memory: &'s MemoryPlatform,
     pub(crate) bug: Option<Bug>,
+    /// Asks over a socket.
+    pub(crate) client: Option<&'s Client>,
     /// The objects that were told of.
     pub(crate) told: &'s BTreeSet<String>,
     /// How long each request takes.
@@ -38,10 +41,29 @@ pub struct Way<'s, S: Subject> {
 }
 
 impl<S: Subject> Way<'_, S> {
-    fn ask(&self, request: &simulators::Request) -> Option<simulators::Answer> {
+    /// Time passes.
+    fn passes(&self) {
         self.memory.advance(self.pace);
         self.simulator.clock().set(self.memory.now());
+    }
+
+    fn ask(&self, request: &simulators::Request) -> Option<simulators::Answer> {
+        self.passes();
         self.simulator.ask(request.clone())
+    }
+
+    /// Asks over a socket, wherever the provider is in truth.
+    async fn ask_over(
+        &self,
+        client: &Client,
+        request: &Request,
+        credential: Option<&Credential>,
+    ) -> Result<Answer, Trouble> {
+        self.memory.act_with("a request", || self.passes()).await;
+        let host = request.base.split('/').take(3).collect::<Vec<_>>().join("/");
+        let there = |url: &str| url.replacen(&host, self.simulator.url(), 1);
+        let request = Request { base: there(&request.base), url: there(&request.url), ..request.clone() };
+        Fetch::fetch(client, &request, credential).await
     }
 
     /// What a wrong poller makes of an answer.
@@ -75,6 +97,9 @@ impl<S: Subject> Fetch for Way<'_, S> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         for _ in 0..self.yields[number % self.yields.len()] {
             tokio::task::yield_now().await;
+        }
+        if let Some(client) = self.client {
+            return self.ask_over(client, request, credential).await;
         }
         let mut asked = sent(request, credential)?;
         if self.bug == Some(Bug::AsksStrictly) {

@@ -5,10 +5,13 @@
 use std::ops::Range;
 
 use histories::subjects::{Dropbox, Http, HubSpot, QuickBooks, Salesforce};
-use histories::{Bug, Subject, connector, history};
+use histories::{Bug, Subject, connector, history, history_over_sockets};
 
 /// As many as are run each time.
 const SEEDS: Range<u64> = 0..200;
+
+/// As many as are run over sockets too.
+const SOCKETS: Range<u64> = 0..10;
 
 /// The seeds that are asked for.
 fn seeds() -> Range<u64> {
@@ -25,6 +28,15 @@ fn is_told<S: Subject>() {
     for seed in seeds() {
         if let Err(broken) = history::<S>(seed, None, &connector) {
             panic!("{} history {seed}, again by HISTORIES={seed}: {broken}", S::CONNECTOR);
+        }
+    }
+}
+
+fn is_told_over_sockets<S: Subject>() {
+    let connector = connector::<S>(None);
+    for seed in SOCKETS {
+        if let Err(broken) = history_over_sockets::<S>(seed, &connector) {
+            panic!("{} history {seed} over sockets: {broken}", S::CONNECTOR);
         }
     }
 }
@@ -96,4 +108,13 @@ fn of_dropbox_what_happened_is_told() {
 fn of_dropbox_each_bug_is_found() {
     // It knows no dates: what was told is what the cursor has passed.
     are_found::<Dropbox>(&[Bug::MovesFirst, Bug::IdAlone, Bug::SkipsPage, Bug::IgnoresDeletions]);
+}
+
+#[test]
+fn over_sockets_it_is_no_other() {
+    is_told_over_sockets::<Salesforce>();
+    is_told_over_sockets::<HubSpot>();
+    is_told_over_sockets::<QuickBooks>();
+    is_told_over_sockets::<Http>();
+    is_told_over_sockets::<Dropbox>();
 }
