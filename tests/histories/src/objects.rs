@@ -57,6 +57,9 @@ pub struct Objects {
 
 /// How a provider's objects are judged.
 pub struct Rules {
+    /// Whether records say when they changed. Else all that is listed is new the first time, whenever it was made, and
+    /// nothing is too late.
+    pub dated: bool,
     /// How late after its date a version may be shown. The window begins an overlap before the position, that moment
     /// included, and the position is the date of what was told. Where that was told once its moment was over, it is by two
     /// moments older than the first that the next poll may find: by these a version may be later than the overlap.
@@ -94,13 +97,16 @@ impl Objects {
         for (number, telling) in evidence.told.iter().enumerate() {
             let name = Name::told(rules, telling);
             let poll = &evidence.polls[telling.poll];
-            let there =
-                |version: &&Version| name.is(version) && version.shown <= poll.ended && version.at <= poll.ended;
+            let there = |version: &&Version| {
+                let date = rules.dated.then_some(version.date);
+                let by_then = version.shown <= poll.ended && version.at <= poll.ended;
+                name.is(version) && telling.event.date == date && by_then
+            };
             let versions: Vec<&Version> = self.versions.iter().filter(there).collect();
             if versions.is_empty() {
                 return Err(format!("told, and never was: {telling:?}"));
             }
-            if versions.iter().all(|version| version.date < evidence.provisioned.minus(BEFORE)) {
+            if rules.dated && versions.iter().all(|version| version.date < evidence.provisioned.minus(BEFORE)) {
                 return Err(format!("told, and older than the instance: {telling:?}"));
             }
             if let Some((id, last)) = ids.get(&name) {
@@ -113,7 +119,7 @@ impl Objects {
             }
             first_told.entry(name.clone()).or_insert(telling.poll);
             ids.insert(name, (telling.event.id, telling.poll));
-            self.judge_type(evidence, telling, &versions, &evidence.told[..number])?;
+            self.judge_type(rules, evidence, telling, &versions, &evidence.told[..number])?;
         }
         let mut by_id: Vec<EventId> = ids.values().map(|(id, _)| *id).collect();
         by_id.sort();
@@ -127,7 +133,8 @@ impl Objects {
         for (number, poll) in evidence.polls.iter().enumerate().filter(saw_all) {
             for version in self.shown(poll.began, poll.changes_before).into_values() {
                 let seen = version.over <= second(poll.began);
-                let asked_for = version.at >= evidence.provisioned && version.shown.since(version.date) <= rules.latest;
+                let in_time = version.at >= evidence.provisioned && version.shown.since(version.date) <= rules.latest;
+                let asked_for = in_time || !rules.dated;
                 let hid = |poll: &Poll| (rules.hides_deleted)(poll) && poll.ended >= version.at;
                 let hidden = version.deleted && evidence.polls[..=number].iter().any(hid);
                 let told = first_told.get(&Name::of(version)).is_some_and(|told| *told <= number);
@@ -144,6 +151,7 @@ impl Objects {
     /// nothing else.
     fn judge_type(
         &self,
+        rules: &Rules,
         evidence: &Evidence<'_>,
         telling: &Telling,
         versions: &[&Version],
@@ -159,7 +167,7 @@ impl Objects {
         });
         let of_object = |version: &&Version| version.first && versions.iter().any(|told| told.object == version.object);
         let made = self.versions.iter().find(of_object).map(|version| version.at);
-        let young = made.is_some_and(|made| made >= evidence.provisioned.minus(BEFORE * 2));
+        let young = !rules.dated || made.is_some_and(|made| made >= evidence.provisioned.minus(BEFORE * 2));
         let right = match event.event_type {
             EventType::Deleted => versions.iter().any(|version| version.deleted),
             EventType::Created => young && !known,

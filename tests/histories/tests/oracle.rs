@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use histories::subjects::{Dropbox, Http, HubSpot, QuickBooks, Salesforce};
+use histories::subjects::{Dropbox, Http, HubSpot, Listed, QuickBooks, Salesforce};
 use histories::{Bug, Subject, connector, history, history_over_sockets};
 
 /// As many as are run each time.
@@ -100,6 +100,17 @@ fn of_any_api_each_bug_is_found() {
 }
 
 #[test]
+fn of_an_api_without_dates_what_happened_is_told() {
+    is_told::<Listed>();
+}
+
+#[test]
+fn of_an_api_without_dates_each_bug_is_found() {
+    // There is no window to ask for, and what is gone is not listed.
+    are_found::<Listed>(&[Bug::MovesFirst, Bug::IdAlone, Bug::SkipsPage, Bug::ForgetsTold]);
+}
+
+#[test]
 fn of_dropbox_what_happened_is_told() {
     is_told::<Dropbox>();
 }
@@ -116,5 +127,6 @@ fn over_sockets_it_is_no_other() {
     is_told_over_sockets::<HubSpot>();
     is_told_over_sockets::<QuickBooks>();
     is_told_over_sockets::<Http>();
+    is_told_over_sockets::<Listed>();
     is_told_over_sockets::<Dropbox>();
 }

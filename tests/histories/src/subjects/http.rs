@@ -9,15 +9,15 @@
 
 use std::time::Duration;
 
-use events::Timestamp;
+use events::{Event, Timestamp};
 use serde_json::{Value, json};
-use simulators::http::HttpApi;
+use simulators::http::{HttpApi, Needs};
 use simulators::{Fault, Provider as _, Request, Simulator};
 
 use super::{FOR_EVER, State, any_fault, picked};
 use crate::bugs::Bug;
 use crate::dice::Dice;
-use crate::objects::{Objects, Rules, Version, dated};
+use crate::objects::{Object, Objects, Rules, Version, dated};
 use crate::subject::{Change, Evidence, Subject, What};
 
 const KINDS: [&str; 2] = ["things", "others"];
@@ -51,56 +51,11 @@ impl Subject for Http {
     }
 
     fn settings(simulator: &Simulator<HttpApi>, dice: &mut Dice) -> Vec<(&'static str, String)> {
-        let token = simulator.world(|api| {
-            api.grants().rules.access = FOR_EVER;
-            // So that the collections are there.
-            for kind in KINDS {
-                api.create(kind, &json!({}));
-            }
-            api.connect().access
-        });
-        let (way, size, records, paging) = dice.pick(&WAYS);
-        let dates = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'";
-        let resources = KINDS.map(|kind| {
-            let mut resource = json!({
-                "url": format!("/{way}/{kind}?{size}=3&include_deleted=true&updated_since=${{gmtDate:{dates}}}"),
-                "idField": "id",
-                "datesConfiguration": {
-                    "updatedDateField": "updated_at", "updatedDateFormat": dates,
-                    "createdDateField": "created_at", "createdDateFormat": dates,
-                },
-                "deletedField": "deleted_at",
-                "pagination": serde_json::from_str::<Value>(paging).unwrap_or_default(),
-            });
-            if !records.is_empty() {
-                resource["recordsField"] = records.into();
-            }
-            (kind.to_owned(), resource)
-        });
-        let resources = Value::Object(resources.into_iter().collect());
-        vec![
-            ("base.url", simulator.url().to_owned()),
-            ("event.poller.configuration", resources.to_string()),
-            ("api.key", token),
-        ]
+        settings(simulator, dice, true)
     }
 
     fn change(api: &mut HttpApi, history: &mut Objects, change: Change, now: Timestamp) {
-        let kind = KINDS[usize::from(change.pick.is_multiple_of(3))];
-        let found = history.those(kind, false, now);
-        let live = picked(&found, change.pick / 3).map(|version: &&Version| version.object.clone());
-        api.lag = change.late;
-        let (object, state) = match (change.what, live) {
-            (What::Update | What::Restore, Some(live)) => {
-                api.update(kind, &live.1, &json!({"number": change.pick}));
-                (live, State::Changed)
-            }
-            (What::Delete, Some(live)) => {
-                api.delete(kind, &live.1);
-                (live, State::Gone)
-            }
-            _ => ((kind.to_owned(), api.create(kind, &json!({"number": change.pick}))), State::New),
-        };
+        let (object, state) = happens(api, history, change, now);
         history.dated(object, now, Self::GRAIN, change.late, state);
     }
 
@@ -132,7 +87,120 @@ impl Subject for Http {
     }
 
     fn judge(history: &Objects, evidence: &Evidence<'_>) -> Result<(), String> {
-        let rules = Rules { latest: Self::LATEST, key: dated, hides_deleted: |_| false };
+        let rules = Rules { dated: true, latest: Self::LATEST, key: dated, hides_deleted: |_| false };
+        history.judge(&rules, evidence)
+    }
+}
+
+/// The configuration of an instance that polls by the dates of records, or lists them without any.
+fn settings(simulator: &Simulator<HttpApi>, dice: &mut Dice, dated: bool) -> Vec<(&'static str, String)> {
+    let token = simulator.world(|api| {
+        api.grants().rules.access = FOR_EVER;
+        api.needs = Needs::Bearer;
+        for kind in KINDS {
+            api.collection(kind);
+        }
+        api.connect().access
+    });
+    let (way, size, records, paging) = dice.pick(&WAYS);
+    let dates = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'";
+    let resources = KINDS.map(|kind| {
+        let mut resource = json!({
+            "url": format!("/{way}/{kind}?{size}=3"),
+            "idField": "id",
+            "pagination": serde_json::from_str::<Value>(paging).unwrap_or_default(),
+        });
+        if dated {
+            resource["url"] =
+                format!("/{way}/{kind}?{size}=3&include_deleted=true&updated_since=${{gmtDate:{dates}}}").into();
+            resource["datesConfiguration"] = json!({
+                "updatedDateField": "updated_at", "updatedDateFormat": dates,
+                "createdDateField": "created_at", "createdDateFormat": dates,
+            });
+            resource["deletedField"] = "deleted_at".into();
+        }
+        if !records.is_empty() {
+            resource["recordsField"] = records.into();
+        }
+        (kind.to_owned(), resource)
+    });
+    let resources = Value::Object(resources.into_iter().collect());
+    vec![
+        ("base.url", simulator.url().to_owned()),
+        ("event.poller.configuration", resources.to_string()),
+        ("api.key", token),
+    ]
+}
+
+/// Makes a change.
+fn happens(api: &mut HttpApi, history: &Objects, change: Change, now: Timestamp) -> (Object, State) {
+    let kind = KINDS[usize::from(change.pick.is_multiple_of(3))];
+    let found = history.those(kind, false, now);
+    let live = picked(&found, change.pick / 3).map(|version: &&Version| version.object.clone());
+    api.lag = change.late;
+    match (change.what, live) {
+        (What::Update | What::Restore, Some(live)) => {
+            api.update(kind, &live.1, &json!({"number": change.pick}));
+            (live, State::Changed)
+        }
+        (What::Delete, Some(live)) => {
+            api.delete(kind, &live.1);
+            (live, State::Gone)
+        }
+        _ => ((kind.to_owned(), api.create(kind, &json!({"number": change.pick}))), State::New),
+    }
+}
+
+/// The same API by an instance that knows no dates: everything is listed at each poll, and a version is its content.
+///
+/// | told | hidden by the API |
+/// |---|---|
+/// | each content of a record that was listed as a poll came, at once; at the first poll everything | whatever a later change replaced before a poll came; what is gone |
+#[derive(Debug)]
+pub struct Listed;
+
+impl Subject for Listed {
+    type Provider = HttpApi;
+    type History = Objects;
+
+    const CONNECTOR: &'static str = Http::CONNECTOR;
+    const DEFINITION: &'static str = Http::DEFINITION;
+    const SCALED: &'static [(&'static str, &'static str)] = &[];
+    const RECORDS: &'static [&'static str] = Http::RECORDS;
+    const LATEST: Duration = Http::LATEST;
+    const GRAIN: Duration = Http::GRAIN;
+
+    fn start(now: Timestamp, dice: &mut Dice) -> Simulator<HttpApi> {
+        Http::start(now, dice)
+    }
+
+    fn settings(simulator: &Simulator<HttpApi>, dice: &mut Dice) -> Vec<(&'static str, String)> {
+        settings(simulator, dice, false)
+    }
+
+    fn change(api: &mut HttpApi, history: &mut Objects, change: Change, now: Timestamp) {
+        let (object, state) = happens(api, history, change, now);
+        let shown = now.plus(change.late);
+        let (first, deleted) = (state == State::New, state == State::Gone);
+        let key = change.pick.to_string();
+        history.versions.push(Version { object, key, date: now, at: now, shown, over: now, deleted, first });
+    }
+
+    fn changes(history: &Objects) -> usize {
+        history.versions.len()
+    }
+
+    fn fault(dice: &mut Dice) -> Fault<HttpApi> {
+        Http::fault(dice)
+    }
+
+    fn is_gone(record: &Value) -> bool {
+        Http::is_gone(record)
+    }
+
+    fn judge(history: &Objects, evidence: &Evidence<'_>) -> Result<(), String> {
+        let key = |_: &Event, record: &Value| record["number"].to_string();
+        let rules = Rules { dated: false, latest: Self::LATEST, key, hides_deleted: |_| true };
         history.judge(&rules, evidence)
     }
 }

@@ -107,7 +107,7 @@ impl Subject for HubSpot {
     }
 
     fn judge(history: &Objects, evidence: &Evidence<'_>) -> Result<(), String> {
-        let rules = Rules { latest: Self::LATEST, key: dated, hides_deleted: |_| false };
+        let rules = Rules { dated: true, latest: Self::LATEST, key: dated, hides_deleted: |_| false };
         history.judge(&rules, evidence)
     }
 }

@@ -7,7 +7,7 @@ mod quickbooks;
 mod salesforce;
 
 pub use dropbox::Dropbox;
-pub use http::Http;
+pub use http::{Http, Listed};
 pub use hubspot::HubSpot;
 pub use quickbooks::QuickBooks;
 pub use salesforce::Salesforce;

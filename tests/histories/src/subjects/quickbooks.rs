@@ -122,7 +122,7 @@ impl Subject for QuickBooks {
 
     fn judge(history: &Objects, evidence: &Evidence<'_>) -> Result<(), String> {
         let hides_deleted = |poll: &Poll| poll.asked.iter().any(|(path, _)| path.ends_with("/query"));
-        let rules = Rules { latest: Self::LATEST, key, hides_deleted };
+        let rules = Rules { dated: true, latest: Self::LATEST, key, hides_deleted };
         history.judge(&rules, evidence)
     }
 }

@@ -109,6 +109,11 @@ impl HttpApi {
         self.grants.grant("account-1")
     }
 
+    /// Makes a collection that has nothing in it, where it is not there.
+    pub fn collection(&mut self, name: &str) {
+        self.collections.entry(name.to_owned()).or_default();
+    }
+
     /// Creates a record now, in a collection that is made where it is not there; its id.
     pub fn create(&mut self, collection: &str, fields: &Value) -> String {
         self.made += 1;
