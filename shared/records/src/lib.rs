@@ -13,6 +13,7 @@
 //! | [`polls`] | `POLL#id` / `CLAIM`, `STATE`, `STATE#version#n` | where an instance's polls stand, and who may move them on |
 //! | [`health`] | `POLL#id` / `HEALTH` | how its polls fare, where they fail |
 //! | [`plans`] | `POLL#id` / `PLAN` | what the poller needs of an instance |
+//! | [`grants`] | `POLL#id` / `GRANT` | the tokens of a consent, as its provider replaced them |
 //! | [`budgets`] | `BUDGET#connector#provider account` / account; `BUDGET#connector` / account | accounts that their provider wants left alone |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
@@ -28,6 +29,7 @@ pub mod batches;
 pub mod bodies;
 pub mod budgets;
 pub mod deliveries;
+pub mod grants;
 pub mod health;
 pub mod instances;
 pub mod markers;

@@ -28,6 +28,7 @@ use platform::{Condition, Item, Key, Platform, Query, Table as _, TableError, Ve
 use polling::position::{Decoded, Place, State};
 use serde::{Deserialize, Serialize};
 
+use crate::grants::GRANT;
 use crate::health::HEALTH;
 use crate::{RecordError, schema};
 
@@ -364,6 +365,7 @@ pub async fn release<P: Platform>(platform: &P, claim: &Claim) -> Result<(), Rec
 /// The table's: some may be left.
 pub async fn forget<P: Platform>(platform: &P, instance: InstanceId) -> Result<(), RecordError> {
     let keys = items(platform, instance).await?.into_iter().map(|item| item.key);
-    let ours = keys.filter(|key| [CLAIM, STATE, HEALTH].contains(&key.sort.as_str()) || key.sort.starts_with(PIECE));
+    let ours =
+        keys.filter(|key| [CLAIM, STATE, GRANT, HEALTH].contains(&key.sort.as_str()) || key.sort.starts_with(PIECE));
     Ok(platform.table().write_many(ours.map(Write::delete).collect()).await?)
 }

@@ -113,6 +113,19 @@ impl<P: Provider> Simulator<P> {
         look(&mut self.shared.state().provider)
     }
 
+    /// Answers a request as the socket would, without it: for tests that ask more than sockets are quick enough for. What was
+    /// planned happens. `None`: the connection closes before the answer has ended.
+    ///
+    /// # Panics
+    /// When the answer is to be slow or held back: here nobody waits.
+    #[must_use]
+    pub fn ask(&self, request: Request) -> Option<Answer> {
+        let Verdict { slow, gates, answer, cut } = self.shared.handle(request);
+        assert!(slow.is_zero() && gates.is_empty(), "only a socket's answer can wait");
+        let whole = |answer: &Answer| cut.is_none_or(|cut| cut >= answer.body.len());
+        answer.filter(whole).map(|answer| answer.with(header::DATE.as_str(), &http_date(self.clock.now())))
+    }
+
     /// Plans a fault.
     pub fn plan(&self, when: When, fault: Fault<P>) {
         self.shared.state().plans.add(when, fault);

@@ -10,7 +10,7 @@ use common::{Caller, at};
 use http::Method;
 use serde_json::json;
 use simulators::http::{HttpApi, Needs};
-use simulators::{Answer, Authorization, Fault, Gate, Outcome, RetryAfter, Simulator, When};
+use simulators::{Answer, Authorization, Fault, Gate, Outcome, Request, RetryAfter, Simulator, When};
 
 const START: &str = "2026-06-07T08:09:10Z";
 
@@ -113,6 +113,28 @@ async fn an_answer_is_held_until_the_test_lets_it_go() {
         second
     });
     assert_eq!((held.status, meanwhile.status), (200, 400));
+}
+
+#[tokio::test]
+async fn without_a_socket_the_answers_and_the_faults_are_the_same() {
+    let (api, caller) = start();
+    let asked = || Request {
+        method: Method::GET,
+        path: "/next/things".into(),
+        query: Vec::new(),
+        headers: http::HeaderMap::new(),
+        body: bytes::Bytes::new(),
+    };
+    let (over, without) = (caller.get("/next/things").await, api.ask(asked()).unwrap());
+    assert_eq!((over.status, &over.body), (without.status.as_u16(), &without.body));
+    assert_eq!(over.headers["date"], without.headers["date"]);
+    api.plan(When::next(), Fault::broken(503));
+    api.plan(When::next().skip(1), Fault::HangUpBefore);
+    api.plan(When::next().skip(2), Fault::HangUpAfter);
+    api.plan(When::next().skip(3), Fault::CutAfter(5));
+    let statuses: Vec<Option<u16>> = (0..5).map(|_| api.ask(asked()).map(|answer| answer.status.as_u16())).collect();
+    assert_eq!(statuses, [Some(503), None, None, None, Some(200)]);
+    assert_eq!(api.served().len(), 7, "and they are remembered");
 }
 
 #[tokio::test]

@@ -128,6 +128,27 @@ async fn records_of_one_moment_come_in_no_helpful_order_and_deleted_ones_when_as
 }
 
 #[tokio::test]
+async fn a_list_that_is_late_has_a_record_as_it_was_and_the_record_itself_is_not_late() {
+    let (api, caller) = start();
+    let made = create(&api, 1);
+    api.world(|api| {
+        api.lag = Duration::from_secs(60);
+        api.update("things", &made[0], &json!({"number": 7}));
+        api.create("things", &json!({"number": 8}));
+    });
+    let numbers = async || {
+        let body = caller.get("/next/things").await.ok();
+        body["value"].as_array().unwrap().iter().map(|record| record["number"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(caller.get(&format!("/next/things/{}", made[0])).await.ok()["number"], 7);
+    assert_eq!(numbers().await, [json!(0)]);
+    api.clock().advance(Duration::from_millis(59_999));
+    assert_eq!(numbers().await, [json!(0)]);
+    api.clock().advance(Duration::from_millis(1));
+    assert_eq!(numbers().await, [json!(8), json!(7)]);
+}
+
+#[tokio::test]
 async fn cursors_expire() {
     let (api, caller) = start();
     create(&api, 3);

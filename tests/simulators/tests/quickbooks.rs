@@ -107,6 +107,28 @@ async fn what_changes_between_two_pages_is_skipped_by_whoever_counts() {
 }
 
 #[tokio::test]
+async fn a_change_that_is_found_late_is_found_by_neither_way_before() {
+    let (quickbooks, caller) = start();
+    let id = quickbooks.world(|company| company.create("Invoice", &json!({"Line": 1})));
+    quickbooks.clock().advance(Duration::from_secs(10));
+    quickbooks.world(|company| {
+        company.lag = Duration::from_secs(60);
+        company.delete("Invoice", &id);
+    });
+    let found = async || {
+        let cdc = get(&caller, "cdc?entities=Invoice&changedSince=2026-03-07T11:59:59-08:00").await.ok();
+        let query = get(&caller, &format!("query?query={}", encoded("SELECT * FROM Invoice"))).await.ok();
+        let deleted = cdc["CDCResponse"][0]["QueryResponse"][0]["Invoice"][0]["status"] == "Deleted";
+        (deleted, query["QueryResponse"]["maxResults"].as_u64())
+    };
+    assert_eq!(found().await, (false, Some(1)));
+    quickbooks.clock().advance(Duration::from_secs(59));
+    assert_eq!(found().await, (false, Some(1)));
+    quickbooks.clock().advance(Duration::from_secs(1));
+    assert_eq!(found().await, (true, None));
+}
+
+#[tokio::test]
 async fn budgets_are_kept_when_a_test_wants_them_to_be() {
     let (quickbooks, caller) = start();
     quickbooks.world(|company| company.limited = true);

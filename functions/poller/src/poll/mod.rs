@@ -24,6 +24,7 @@
 //!
 //! *Failure:* [`Outcome`] says whose. Whatever is not told stays where it is, and the next poll finds it.
 
+mod credential;
 mod fetch;
 mod gate;
 mod outcome;
@@ -39,11 +40,9 @@ use metrics::counter;
 use platform::Platform;
 use polling::configuration::{self, Configuration, Problem};
 use polling::definition::Polling;
-use polling::request::{Credential, CredentialError, Query};
-use records::instances::Secrets;
+use polling::request::Query;
 use records::plans::{self, Plan, Read};
 use records::polls::Standing;
-use secrecy::ExposeSecret as _;
 
 use crate::accounts::Accounts;
 use crate::slots::Slot;
@@ -51,6 +50,7 @@ use crate::slots::Slot;
 pub use fetch::{Answer, Fetch};
 pub use outcome::{End, Outcome, Trouble, Unpolled};
 
+use credential::{Asking, Keeper};
 use gate::Gate;
 use read::{Asker, Reading, Stop};
 use settle::settle;
@@ -84,20 +84,23 @@ pub struct Worker<'a, P, F> {
 
 /// Polls an instance once: every resource, and each until nothing more is new.
 pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, instance: InstanceId) -> Outcome {
-    let ended = |end| Outcome { told: 0, left_out: 0, troubles: BTreeMap::new(), end };
     let read = match plans::read(worker.platform, instance).await {
         Ok(Some(read)) => read,
-        Ok(None) => return ended(End::Unpolled(Unpolled::Deleted)),
-        Err(error) => return ended(End::Ours(error)),
+        Ok(None) => return Outcome::ended(End::Unpolled(Unpolled::Deleted)),
+        Err(error) => return Outcome::ended(End::Ours(error)),
     };
     let configuration = configuration::read(&read.plan.settings);
     let vitals = Vitals::new(&read, &configuration, worker.asked, worker.platform.now());
     if vitals.are_still() {
-        return ended(End::Resting);
+        return Outcome::ended(End::Resting);
     }
     let outcome = match begin(worker, read, configuration, &vitals).await {
         Ok(poll) => poll.run().await,
-        Err(end) => ended(end),
+        Err(Stop::Account(end)) => Outcome::ended(end),
+        // Of all of it, which a blank name stands for.
+        Err(Stop::Trouble(trouble)) => {
+            Outcome { troubles: [(String::new(), trouble)].into(), ..Outcome::ended(End::Asked) }
+        }
     };
     vitals.note(worker.platform, &outcome).await;
     outcome
@@ -105,19 +108,20 @@ pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, ins
 
 async fn begin<'w, 'a, P: Platform, F: Fetch>(
     worker: &'w Worker<'a, P, F>,
-    Read { plan, standing, .. }: Read,
+    Read { mut plan, standing, grant, .. }: Read,
     configuration: Configuration,
     vitals: &'w Vitals,
-) -> Result<InstancePoll<'w, 'a, P, F>, End> {
+) -> Result<InstancePoll<'w, 'a, P, F>, Stop> {
     if plan.disabled || !plan.events_on {
-        return Err(End::Unpolled(Unpolled::Disabled));
+        return Err(End::Unpolled(Unpolled::Disabled).into());
     }
-    let Some(polling) = (worker.polling)(&plan.connector) else { return Err(End::Unpolled(Unpolled::Connector)) };
+    let Some(polling) = (worker.polling)(&plan.connector) else {
+        return Err(End::Unpolled(Unpolled::Connector).into());
+    };
     let key = |name: &str| (worker.account_key)(&plan.connector, name);
     let gate = Gate::new(&plan, key, polling.budget, (worker.accounts, worker.slot), worker.asks_until);
     gate.open(worker.platform).await?;
-    let secrets = plan.secrets(worker.platform).await.map_err(End::Ours)?;
-    let credential = credential(polling, &plan, &secrets).map_err(|error| End::NoCredential(error.to_string()))?;
+    let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
     let settled = settle(&standing.state, &configuration, polling, plan.created_at);
     let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
@@ -125,7 +129,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
         plan,
         polling,
         gate,
-        credential,
+        keeper,
         configuration,
         vitals,
         standing,
@@ -136,12 +140,10 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     })
 }
 
-/// What requests say of whose they are. An access token that is refreshed takes the place of the plan's here.
-fn credential(polling: &Polling, plan: &Plan, secrets: &Secrets) -> Result<Option<Credential>, CredentialError> {
-    polling.credential(|key| {
-        let secret = secrets.get(key).map(|secret| secret.expose_secret());
-        secret.or_else(|| plan.settings.get(key).map(String::as_str))
-    })
+impl<P, F> Worker<'_, P, F> {
+    fn asking(&self) -> Asking<'_, P, F> {
+        Asking { platform: self.platform, fetch: self.fetch, asks_until: self.asks_until }
+    }
 }
 
 /// A poll of an instance that is under way.
@@ -150,7 +152,7 @@ struct InstancePoll<'w, 'a, P, F> {
     plan: Plan,
     polling: &'a Polling,
     gate: Gate<'a>,
-    credential: Option<Credential>,
+    keeper: Keeper<'a>,
     configuration: Configuration,
     vitals: &'w Vitals,
     /// Where the polls stand, as stored.
@@ -168,6 +170,7 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             Ok(end) => self.tell().await.err().unwrap_or(end),
             Err(end) => end,
         };
+        self.keeper.end(self.worker.platform).await;
         self.gate.share(self.worker.platform).await;
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
@@ -204,11 +207,10 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
     /// Asks for one resource until nothing more is new. `Some`: the others are not to be asked for now.
     async fn ask(&mut self, query: &Query) -> Result<Option<End>, End> {
         loop {
-            let asker = Asker {
-                platform: self.worker.platform,
-                fetch: self.worker.fetch,
+            let mut asker = Asker {
+                asking: self.worker.asking(),
                 polling: self.polling,
-                credential: self.credential.as_ref(),
+                keeper: &mut self.keeper,
                 settings: &self.plan.settings,
                 gate: &self.gate,
             };

@@ -3,6 +3,8 @@
 //! *Promise:* no change since the provisioning, or since a resource was configured later, lies before where it begins. A
 //! resource without a place was configured after the state was last stored, because with the first move every resource gets
 //! one, told or not. So it begins at the furthest that any had come by then: an hour or so too early, and never too late.
+//! It begins a second before, since providers date by the second: what changed just after the instance was made is dated
+//! before it.
 //!
 //! *A mistake is no wish to begin anew:* what cannot be used keeps its place until it can; and where the whole configuration
 //! cannot be read, everything does.
@@ -58,7 +60,7 @@ pub(super) fn settle(
         None => unreadable,
     });
     for (name, _) in asked.into_iter().filter(|(_, asked)| *asked != Asked::ByCursor) {
-        let place = || Place::Position(Position::starting(beginning));
+        let place = || Place::Position(Position::beginning(beginning));
         state.places.entry(name.to_owned()).or_insert_with(place);
     }
     state
@@ -96,6 +98,11 @@ resources:
         Place::Position(Position::starting(second(n)))
     }
 
+    /// Where what has no place yet begins.
+    fn new(n: i64) -> Place {
+        at(n - 1)
+    }
+
     fn cursor() -> Place {
         Place::Cursor("c".into())
     }
@@ -106,10 +113,10 @@ resources:
 
     #[test]
     fn at_first_everything_begins_at_the_provisioning_and_later_where_the_others_had_come() {
-        assert_eq!(settled(&[], "a, b, c", "").places, places(&[("a", at(0)), ("b", at(0))]));
+        assert_eq!(settled(&[], "a, b, c", "").places, places(&[("a", new(0)), ("b", new(0))]));
         let stored = [("a", at(50)), ("c", cursor())];
-        assert_eq!(settled(&stored, "a, b, c", "").places, places(&[("a", at(50)), ("b", at(50)), ("c", cursor())]));
-        assert_eq!(settled(&[("a", at(-9))], "a, b", "").places, places(&[("a", at(-9)), ("b", at(0))]));
+        assert_eq!(settled(&stored, "a, b, c", "").places, places(&[("a", at(50)), ("b", new(50)), ("c", cursor())]));
+        assert_eq!(settled(&[("a", at(-9))], "a, b", "").places, places(&[("a", at(-9)), ("b", new(0))]));
     }
 
     #[test]
@@ -117,7 +124,7 @@ resources:
         let stored = [("a", at(50)), ("b", at(60)), ("c", cursor())];
         assert_eq!(settled(&stored, "a", "").places, places(&[("a", at(50))]));
         let mistake = r#"{"a": {}, "c": {"pageSize": "many"}, "unknown": {}}"#;
-        let expected = places(&[("a", at(50)), ("c", cursor()), ("unknown", at(60))]);
+        let expected = places(&[("a", at(50)), ("c", cursor()), ("unknown", new(60))]);
         assert_eq!(settled(&stored, "", mistake).places, expected);
         assert_eq!(settled(&stored, "", "{").places, places(&stored));
     }
@@ -125,7 +132,7 @@ resources:
     #[test]
     fn a_place_of_another_kind_is_none() {
         let stored = [("a", cursor()), ("c", at(70))];
-        assert_eq!(settled(&stored, "a, c", "").places, places(&[("a", at(70))]));
+        assert_eq!(settled(&stored, "a, c", "").places, places(&[("a", new(70))]));
     }
 
     proptest! {
@@ -145,8 +152,8 @@ resources:
             for name in &objects {
                 let before = stored.iter().find(|(other, _)| other == name).map(|(_, place)| place);
                 let fits = before.filter(|place| name == "d" || matches!(place, Place::Cursor(_)) == (name == "c"));
-                let new = (name != "c").then(|| Place::Position(Position::starting(beginning)));
-                prop_assert_eq!(state.places.get(name), fits.or(new.as_ref()));
+                let begun = (name != "c").then(|| Place::Position(Position::beginning(beginning)));
+                prop_assert_eq!(state.places.get(name), fits.or(begun.as_ref()));
             }
             prop_assert!(state.places.keys().all(|name| objects.contains(name)));
             let again: Vec<(&str, Place)> = state.places.iter().map(|(name, place)| (name.as_str(), place.clone())).collect();

@@ -5,10 +5,12 @@
 mod budgets;
 mod crashes;
 mod cursors;
+mod grants;
 mod health;
 mod sockets;
 mod steps;
 mod telling;
+mod tokens;
 mod troubles;
 mod world;
 

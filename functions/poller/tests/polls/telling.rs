@@ -54,6 +54,23 @@ async fn what_changed_before_the_provisioning_is_not_told_and_what_changed_at_it
 }
 
 #[tokio::test]
+async fn what_changed_in_the_second_of_the_provisioning_is_told_though_it_is_dated_by_the_second() {
+    let mut world = World::of(12, "things").await;
+    world.change("things", 1, false);
+    world.change("things", 2, false);
+    let dated = |id, millis| {
+        let key = ("things".to_owned(), id);
+        let at = START.minus(Duration::from_millis(millis));
+        world.provider.look(|state| state.objects.get_mut(&key).unwrap().updated = at);
+    };
+    dated(1, 999);
+    dated(2, 1_001);
+    world.advance(2_000);
+    assert_eq!(world.poll().await.told, 1);
+    assert_eq!(world.told().await[0].object_id, "1");
+}
+
+#[tokio::test]
 async fn a_notification_has_ten_events_and_the_contract_s_body() {
     let mut world = World::of(3, "things").await;
     world.several(0..25, 1, |_| "things");

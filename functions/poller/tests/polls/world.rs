@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use egress::exchange::NoAnswer;
 use events::{Batch, Event, EventId, EventType, InstanceId, Message, Timestamp};
 use http::{HeaderMap, StatusCode, header};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
@@ -11,12 +12,15 @@ use platform::{Platform as _, Table as _};
 use pollhook_poller::poll::{Answer, Fetch, Outcome, Trouble, Worker, poll_instance};
 use pollhook_poller::{Accounts, Slots};
 use polling::definition::Polling;
+use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
 use records::accounts::{self, Account};
 use records::instances::{self, Provision, Secrets, Webhooks};
 use records::{bodies, plans};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+
+use crate::tokens::TokenServer;
 
 pub(crate) const START: Timestamp = Timestamp::from_seconds(1_790_000_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -63,6 +67,8 @@ pub(crate) struct Provided {
     pub(crate) keys: BTreeSet<Option<String>>,
     /// How often a request lets others go first, drawn one after the other.
     pub(crate) pauses: Vec<usize>,
+    /// Whom requests are answered to, where they are made with tokens.
+    pub(crate) tokens: Option<TokenServer>,
 }
 
 /// The provider.
@@ -144,7 +150,14 @@ impl Fetch for Provider {
             Some(Credential::Header(name, value) | Credential::Query(name, value)) => Some(format!("{name}: {value}")),
             None => None,
         };
-        self.look(|state| state.keys.insert(key));
+        let admitted = self.look(|state| {
+            state.keys.insert(key.clone());
+            state.tokens.as_mut().is_none_or(|tokens| tokens.admits(key.as_deref()))
+        });
+        if !admitted {
+            let (status, headers, body) = (StatusCode::UNAUTHORIZED, HeaderMap::new(), None);
+            return Ok(Answer { status, headers, body, bytes: 0 });
+        }
         assert_eq!(request.base, "https://api.example/v1");
         let (status, headers, body) = self.answer(request);
         if status == 0 {
@@ -152,6 +165,15 @@ impl Fetch for Provider {
         }
         let bytes = body.as_ref().map_or(0, |body| body.to_string().len());
         Ok(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body, bytes })
+    }
+
+    async fn exchange(&self, request: &TokenRequest) -> Result<Answer, NoAnswer> {
+        for _ in 0..self.look(|state| state.pauses.pop().unwrap_or(0)) {
+            tokio::task::yield_now().await;
+        }
+        let (status, body) = self.look(|state| state.tokens.as_mut().unwrap().exchange(request))?;
+        let (status, headers) = (StatusCode::from_u16(status).unwrap(), HeaderMap::new());
+        Ok(Answer { status, headers, bytes: body.to_string().len(), body: Some(body) })
     }
 }
 
@@ -175,10 +197,19 @@ impl World {
     }
 
     pub(crate) async fn with(seed: u64, section: &str, settings: &[(&str, &str)]) -> Self {
+        Self::with_secrets(seed, section, settings, &[("api.key", "s3cret")]).await
+    }
+
+    pub(crate) async fn with_secrets(
+        seed: u64,
+        section: &str,
+        settings: &[(&str, &str)],
+        secrets: &[(&str, &str)],
+    ) -> Self {
         let platform = MemoryPlatform::with(START, seed, VISIBILITY_TIMEOUT);
         let polling = Polling::from_yaml(section).unwrap();
         let owner = accounts::create(&platform, false).await.unwrap().0;
-        let instance = provisioned(&platform, &owner, &polling, settings).await;
+        let instance = provisioned(&platform, &owner, &polling, settings, secrets).await;
         let provider = Provider { state: Arc::default(), clock: platform.clone() };
         let mut world = Self {
             accounts: remembered(&platform),
@@ -197,7 +228,7 @@ impl World {
     pub(crate) async fn beside(&self, settings: &[(&str, &str)], stranger: bool) -> InstanceId {
         let owner =
             if stranger { accounts::create(&self.platform, false).await.unwrap().0 } else { self.owner.clone() };
-        provisioned(&self.platform, &owner, &self.polling, settings).await
+        provisioned(&self.platform, &owner, &self.polling, settings, &[("api.key", "s3cret")]).await
     }
 
     /// The next process.
@@ -338,9 +369,9 @@ async fn provisioned(
     owner: &Account,
     polling: &Polling,
     settings: &[(&str, &str)],
+    secrets: &[(&str, &str)],
 ) -> InstanceId {
-    let mut secrets = Secrets::new();
-    secrets.insert("api.key".into(), SecretString::from("s3cret"));
+    let secrets = secrets.iter().map(|(key, secret)| ((*key).to_owned(), SecretString::from(*secret))).collect();
     let provision = Provision {
         name: "mine".into(),
         connector: "api".into(),

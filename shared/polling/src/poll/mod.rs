@@ -165,7 +165,7 @@ impl<'a> Poll<'a> {
         let start = self.theirs.unwrap_or(self.start);
         let moment = self.position.moment(self.query.overlap, start, shown.unwrap_or(start));
         for record in page.records {
-            let known = |object_id: &str| self.position.knows(object_id);
+            let known = |object_id: &str| self.position.knows(object_id) || self.seen.knows(object_id);
             match self.query.rules.classify(record, &moment, known) {
                 Classified::Told(mut told) => {
                     if let Place::Cursor(cursor) = self.place {

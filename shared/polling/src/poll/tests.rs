@@ -149,6 +149,30 @@ fn what_pages_repeat_is_told_once() {
 }
 
 #[test]
+fn what_changes_between_two_pages_is_created_once() {
+    let (polling, query) = query(HUBSPOT, &json!({"contacts": {"pageSize": 2}}));
+    let (mut search, place) = (Search::default(), Place::Position(Position::starting(second(0))));
+    for id in 1..5 {
+        search.changes(id..id + 1, i64::from(id));
+    }
+    let none = BTreeMap::new();
+    let mut poll = Poll::begin(&polling, &query, &none, &place, second(60), 2000);
+    loop {
+        let request = poll.request().unwrap();
+        let body = search.answer(&request);
+        // Seen by the first page, and again, as another version, by the last one.
+        search.changes(1..2, 30);
+        if poll.take(&request, &dated(second(60)), &body).unwrap() == Step::Done {
+            break;
+        }
+    }
+    let finished = poll.finish();
+    let of_it = finished.changes.iter().filter(|change| change.told.object_id == "1");
+    let types: Vec<EventType> = of_it.map(|change| change.told.event_type).collect();
+    assert_eq!(types, [EventType::Created, EventType::Updated]);
+}
+
+#[test]
 fn the_position_stays_before_the_first_page_was_answered() {
     let (polling, query) = query(HUBSPOT, &json!({"contacts": {"pageSize": 1}}));
     let (none, place) = (BTreeMap::new(), Place::Position(Position::starting(second(0))));

@@ -19,14 +19,14 @@ const MARK: usize = VERSION + OBJECT + DATE;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Mark {
     version: [u8; VERSION],
-    object: [u8; OBJECT],
+    object: Object,
 }
 
 /// Marks, each with the date from which on it counts.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Marks {
-    marks: BTreeMap<[u8; VERSION], ([u8; OBJECT], Timestamp)>,
-    objects: BTreeSet<[u8; OBJECT]>,
+    marks: BTreeMap<[u8; VERSION], (Object, Timestamp)>,
+    objects: BTreeSet<Object>,
 }
 
 fn first<const N: usize>(hash: Sha256) -> [u8; N] {
@@ -35,7 +35,10 @@ fn first<const N: usize>(hash: Sha256) -> [u8; N] {
     bytes
 }
 
-fn object(object_id: &str) -> [u8; OBJECT] {
+/// An object's hash.
+pub(super) type Object = [u8; OBJECT];
+
+pub(super) fn object(object_id: &str) -> Object {
     first(Sha256::new_with_prefix(b"object").chain_update(object_id))
 }
 
@@ -47,6 +50,10 @@ impl Mark {
             .chain_update(object_id)
             .chain_update(version);
         Self { version: first(hash), object: object(object_id) }
+    }
+
+    pub(super) fn object(&self) -> Object {
+        self.object
     }
 }
 

@@ -24,7 +24,7 @@
 mod marks;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use events::{EventType, Timestamp};
@@ -61,6 +61,7 @@ pub struct Position {
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     marks: BTreeMap<Mark, Option<Timestamp>>,
+    objects: BTreeSet<marks::Object>,
     latest: Option<(Timestamp, String)>,
     held: Option<Timestamp>,
     /// Whether any of it was not remembered.
@@ -97,7 +98,9 @@ pub struct Advance {
 impl Seen {
     /// Notes a change, told now or before; `was_told` is what [`Position::is_told`] said.
     pub fn note(&mut self, told: &Told, was_told: bool) {
-        self.marks.insert(Mark::of(told), told.position);
+        let mark = Mark::of(told);
+        self.marks.insert(mark, told.position);
+        self.objects.insert(mark.object());
         self.news |= !was_told;
         if let Some(date) = told.position {
             let here = (date, told.object_id.clone());
@@ -111,6 +114,12 @@ impl Seen {
     #[must_use]
     pub fn has(&self, told: &Told) -> bool {
         self.marks.contains_key(&Mark::of(told))
+    }
+
+    /// Whether any version of an object was seen by the same poll: it may change while pages are read.
+    #[must_use]
+    pub fn knows(&self, object_id: &str) -> bool {
+        self.objects.contains(&marks::object(object_id))
     }
 
     /// Notes a record that is told later.

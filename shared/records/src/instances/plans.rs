@@ -19,8 +19,9 @@ use platform::{Key, Platform, Purpose, Version, Write};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::views::{Sealed, open, seal};
+use super::sealed::{Sealed, open, seal};
 use super::{Instance, Secrets};
+use crate::grants::Kept;
 use crate::polls::{self, Standing};
 use crate::{RecordError, health, schema};
 
@@ -131,14 +132,16 @@ pub fn delete(id: InstanceId) -> Write {
 }
 
 /// What a poll begins with.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Debug)]
 pub struct Read {
-    /// What to poll.
+    /// What is to be polled.
     pub plan: Plan,
     /// Which write made the plan: another one after each change of the instance.
     pub version: Version,
     /// Where the polls stand.
     pub standing: Standing,
+    /// What is kept of the tokens that the provider replaced.
+    pub grant: Kept,
     /// How they fare.
     pub health: health::Stored,
 }
@@ -152,5 +155,6 @@ pub async fn read<P: Platform>(platform: &P, id: InstanceId) -> Result<Option<Re
     let (standing, items) = polls::read_all(platform, id).await?;
     let Some(item) = items.iter().find(|item| item.key.sort == PLAN) else { return Ok(None) };
     let (plan, health) = (schema::decode(item)?, health::Stored::of(&items)?);
-    Ok(Some(Read { plan, version: item.version, standing, health }))
+    let grant = Kept::of(id, item.version, &items)?;
+    Ok(Some(Read { plan, version: item.version, standing, grant, health }))
 }

@@ -50,7 +50,7 @@ impl HttpApi {
     }
 
     fn read(&self, collection: &str, id: &str) -> Result<Answer, Wrong> {
-        let found = id.parse().ok().and_then(|id| Some((id, self.collections.get(collection)?.get(&id)?)));
+        let found = id.parse().ok().and_then(|id| Some((id, self.collections.get(collection)?.get(&id)?.last()?)));
         match found {
             None => Err(Wrong(404, "not_found")),
             Some((_, record)) if record.deleted => Err(Wrong(410, "gone")),
@@ -66,8 +66,10 @@ impl HttpApi {
             Some(text) => Some(Timestamp::parse_rfc3339(text).ok_or(Wrong(400, "invalid_updated_since"))?),
         };
         let deleted = request.parameter("include_deleted") == Some("true");
+        let now = self.clock.now();
         let mut found: Vec<_> = records
             .iter()
+            .filter_map(|(id, states)| Some((id, states.iter().rfind(|record| record.listed <= now)?)))
             .filter(|(_, record)| since.is_none_or(|since| record.updated >= since))
             .filter(|(_, record)| deleted || !record.deleted)
             .collect();

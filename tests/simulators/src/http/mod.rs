@@ -61,6 +61,8 @@ struct Record {
     created: Timestamp,
     updated: Timestamp,
     deleted: bool,
+    /// From when on lists have it.
+    listed: Timestamp,
 }
 
 /// An API.
@@ -74,9 +76,12 @@ pub struct HttpApi {
     pub page_size: usize,
     /// How many it has at most.
     pub largest_page: usize,
+    /// How long it takes from now on until a change appears in lists; until then they have the record as it was.
+    pub lag: Duration,
     clock: Clock,
     url: String,
-    collections: BTreeMap<String, BTreeMap<u64, Record>>,
+    /// Each record's states, the latest last.
+    collections: BTreeMap<String, BTreeMap<u64, Vec<Record>>>,
     cursors: BTreeMap<String, Option<(Vec<Value>, usize)>>,
     made: u64,
 }
@@ -90,6 +95,7 @@ impl HttpApi {
             needs: Needs::Bearer,
             page_size: 20,
             largest_page: 100,
+            lag: Duration::ZERO,
             clock: clock.clone(),
             url: url.to_owned(),
             collections: BTreeMap::new(),
@@ -103,13 +109,18 @@ impl HttpApi {
         self.grants.grant("account-1")
     }
 
+    /// Makes a collection that has nothing in it, where it is not there.
+    pub fn collection(&mut self, name: &str) {
+        self.collections.entry(name.to_owned()).or_default();
+    }
+
     /// Creates a record now, in a collection that is made where it is not there; its id.
     pub fn create(&mut self, collection: &str, fields: &Value) -> String {
         self.made += 1;
         let (id, now) = (self.made, self.clock.now());
         let fields = fields.as_object().cloned().unwrap_or_default();
-        let record = Record { fields, created: now, updated: now, deleted: false };
-        self.collections.entry(collection.to_owned()).or_default().insert(id, record);
+        let record = Record { fields, created: now, updated: now, deleted: false, listed: now.plus(self.lag) };
+        self.collections.entry(collection.to_owned()).or_default().insert(id, vec![record]);
         id.to_string()
     }
 
@@ -132,11 +143,15 @@ impl HttpApi {
     }
 
     fn change(&mut self, collection: &str, id: &str, change: impl FnOnce(&mut Record)) {
-        let now = self.clock.now();
+        let (now, lag) = (self.clock.now(), self.lag);
         let Ok(id) = id.parse() else { return };
-        if let Some(record) = self.collections.get_mut(collection).and_then(|records| records.get_mut(&id)) {
-            record.updated = now;
-            change(record);
+        let Some(states) = self.collections.get_mut(collection).and_then(|records| records.get_mut(&id)) else {
+            return;
+        };
+        if let Some(last) = states.last() {
+            let mut record = Record { updated: now, listed: now.plus(lag), ..last.clone() };
+            change(&mut record);
+            states.push(record);
         }
     }
 }

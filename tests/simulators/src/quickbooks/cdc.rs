@@ -47,7 +47,9 @@ impl QuickBooks {
                 continue;
             }
             let changed = |object: &Object| object.updated > at;
-            let found = self.objects.get(entity).into_iter().flatten().rev().filter(|(_, object)| changed(object));
+            let all = self.objects.get(entity).into_iter().flatten().rev();
+            let found = all.filter_map(|(id, object)| Some((id, object.found(now)?)));
+            let found = found.filter(|(_, object)| changed(object));
             // What does not fit is left out, and nothing says so.
             let page: Vec<Value> = found.take(left).map(|(id, object)| shown(*id, object)).collect();
             left -= page.len();

@@ -73,6 +73,17 @@ struct Object {
     created: Timestamp,
     updated: Timestamp,
     deleted: bool,
+    /// From when on it is found as this.
+    found: Timestamp,
+    /// What it is found as until then.
+    before: Option<Box<Object>>,
+}
+
+impl Object {
+    /// The object as it is found at a time.
+    fn found(&self, now: Timestamp) -> Option<&Self> {
+        if self.found <= now { Some(self) } else { self.before.as_ref()?.found(now) }
+    }
 }
 
 /// How the provider refuses when there were too many requests.
@@ -93,6 +104,9 @@ pub struct QuickBooks {
     pub realm: String,
     /// How many objects change data capture gives at most. Intuit: 1000 (providers.md §3.7).
     pub cdc_limit: usize,
+    /// How long it takes from now on until a change is found by change data capture and queries. Whether it takes any time
+    /// Intuit does not say.
+    pub lag: Duration,
     /// Whether more than 500 requests in a minute, and 10 in a second, of the provider's clock are refused
     /// (providers.md §3.9). Off from the start: a clock that stands still never gives a new second.
     pub limited: bool,
@@ -120,6 +134,7 @@ impl QuickBooks {
             grants: Grants::new(clock, RULES),
             realm: "9341453474484455".into(),
             cdc_limit: 1000,
+            lag: Duration::ZERO,
             limited: false,
             throttle: Throttle::Json,
             minute: Budget::new(500, Duration::from_secs(60)),
@@ -151,6 +166,8 @@ impl QuickBooks {
             created: now,
             updated: now,
             deleted: false,
+            found: self.clock.now().plus(self.lag),
+            before: None,
         };
         let id = self.made;
         self.entity(entity).insert(id, object);
@@ -183,9 +200,10 @@ impl QuickBooks {
     }
 
     fn change(&mut self, entity: &str, id: &str, change: impl FnOnce(&mut Object)) {
-        let now = floor(self.clock.now(), 1000);
+        let (now, found) = (floor(self.clock.now(), 1000), self.clock.now().plus(self.lag));
         let Ok(id) = id.parse() else { return };
         if let Some(object) = self.entity(entity).get_mut(&id) {
+            (object.before, object.found) = (Some(Box::new(object.clone())), found);
             object.sync_token += 1;
             object.updated = now;
             change(object);

@@ -80,7 +80,7 @@ impl QuickBooks {
             .get(entity)
             .into_iter()
             .flatten()
-            .map(|(id, object)| (*id, object))
+            .filter_map(|(id, object)| Some((*id, object.found(self.clock.now())?)))
             .filter(|(_, object)| !object.deleted && (of_active || object.active != Some(false)))
             .filter(|(id, object)| select.conditions.iter().all(|condition| holds(condition, *id, object)))
             .collect();
