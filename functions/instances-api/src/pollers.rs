@@ -80,6 +80,9 @@ pub(crate) struct Polling {
     /// The first next try of those that fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_try: Option<String>,
+    /// When the last failure ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovered: Option<String>,
 }
 
 /// How an object is polled.
@@ -166,6 +169,7 @@ impl View<'_> {
             since: since.map(Timestamp::iso_seconds),
             last_error: failing.first().map(|failing| failing.error.clone()),
             next_try: next.map(Timestamp::iso_seconds),
+            recovered: self.look.health.recovered.map(Timestamp::iso_seconds),
         }
     }
 
@@ -209,11 +213,13 @@ impl<P: Platform> Api<P> {
             None => return Ok(None),
             Some(connector) => {
                 let in_turns = polled::in_turns(connector, &instance.configuration);
-                if !in_turns && polled::polling(connector, &instance.configuration).is_none() {
+                let can = in_turns || polled::polling(connector, &instance.configuration).is_some();
+                if !can && !polled::wants(&instance.configuration) {
                     return Ok(None);
                 }
                 let never = in_turns && Minutes::configured(&instance.configuration).is_none();
                 match () {
+                    () if !can => Some(Reason::NoConnector),
                     () if instance.disabled => Some(Reason::InstanceDisabled),
                     () if !instance.events_on() => Some(Reason::EventsOff),
                     () if never => Some(Reason::IntervalOff),

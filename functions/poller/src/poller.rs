@@ -40,7 +40,7 @@ pub struct Poller<'a, P, F> {
 
 impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
     // A job is handed over at its time or later, so each query of the poll is sent after it.
-    async fn poll(&self, Due { instance, at, asked, until, slot }: Due<'_>) -> Polled {
+    async fn poll(&self, Due { instance, asked, until, slot, .. }: Due<'_>) -> Polled {
         let polling = |key: &str| self.catalogue.get(key).and_then(Connector::polling);
         let account_key = |key: &str, account: &str| {
             self.catalogue.get(key).map_or(account, |connector| connector.account_key(account)).to_owned()
@@ -52,7 +52,6 @@ impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
             account_key: &account_key,
             accounts: self.accounts,
             slot,
-            due: at,
             asked,
             name: NAME,
             asks_until: until.minus(LAST_PAGE),

@@ -24,8 +24,8 @@ use crate::send::{self, WHEEL};
 /// Jobs sent before the time is looked at: a second's work or two.
 const JOBS_AT_A_TIME: usize = 1000;
 
-/// So many missed ticks are told, and as many turns that an instance missed.
-const OVERDUE_MINUTES: u64 = 3;
+/// An instance that missed so many turns is long overdue: of one that is polled each minute, so many minutes.
+pub(crate) const OVERDUE_TURNS: u64 = 3;
 
 /// How far ahead of now the mark may be, in minutes, and be believed: the clocks of two machines differ by less.
 const AHEAD_MINUTES: i64 = 5;
@@ -83,9 +83,9 @@ fn first(ticked: Option<i64>, now: i64) -> Option<i64> {
 /// Tells of ticks that stood still so long that polls are long overdue: those that are due more than three times in it.
 fn tell_missed(ticked: Option<i64>, now: i64) {
     let missed = ticked.map_or(0, |minute| now.saturating_sub(minute) - 1);
-    if let Ok(minutes @ OVERDUE_MINUTES..) = u64::try_from(missed) {
+    if let Ok(minutes @ OVERDUE_TURNS..) = u64::try_from(missed) {
         counter!("pollhook_ticks_missed").increment(minutes);
-        let overdue_up_to = minutes / OVERDUE_MINUTES;
+        let overdue_up_to = minutes / OVERDUE_TURNS;
         tracing::error!(minutes, overdue_up_to, "no tick came for minutes; whoever is polled as often is long overdue");
     }
 }

@@ -368,7 +368,6 @@ impl<'p, S: Subject> World<'p, S> {
             account_key: &|_, name| name.to_owned(),
             accounts: &self.accounts,
             slot: &Slots::new(1).take().await,
-            due: now,
             // Whoever is asked for leaves no resource out, so what a poll found is all that there was.
             asked: true,
             name: "a",

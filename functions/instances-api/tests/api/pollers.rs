@@ -1,5 +1,6 @@
 //! Why nothing comes of an instance that is polled can be seen, by its owner and nobody else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use events::{InstanceId, Timestamp};
@@ -182,6 +183,9 @@ async fn whose_polls_are_stopped_is_listed_with_the_reason_and_nobody_else() {
     ];
     expected.sort_unstable();
     assert_eq!(seen, expected);
+    noted(&world, fine, |health| (health.failing, health.recovered) = (BTreeMap::new(), Some(NOW))).await;
+    let one = world.get(&format!("/instances/{fine}")).await.json;
+    assert_eq!(one["polling"], json!({"status": "waiting", "recovered": NOW.iso_seconds()}));
     let one = world.get(&format!("/instances/{revoked}")).await.json;
     assert_eq!((&one["polling"]["status"], &one["polling"]["since"]), (&json!("stopped"), &json!(NOW.iso_seconds())));
     world.patch(revoked, &json!({"configuration": {"oauth.user.token": "another"}})).await;

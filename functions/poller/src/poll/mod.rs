@@ -71,8 +71,6 @@ pub struct Worker<'a, P, F> {
     pub accounts: &'a Accounts,
     /// The poll's place among those of the worker.
     pub slot: &'a Slot,
-    /// When the poll was due.
-    pub due: Timestamp,
     /// Whether somebody asked for it; else its turn has come.
     pub asked: bool,
     /// Named in claims, for people who look.
@@ -92,18 +90,12 @@ pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, ins
         Err(error) => return Outcome::ended(End::Ours(error)),
     };
     let configuration = configuration::read(&read.plan.settings);
-    let now = worker.platform.now();
-    let vitals = Vitals::new(&read, &configuration, worker.asked, now);
-    if !worker.asked {
-        vitals.tell_if_overdue(worker.due, now);
-    }
+    let vitals = Vitals::new(&read, &configuration, worker.asked, worker.platform.now());
     if vitals.are_still() {
         return Outcome::ended(End::Resting);
     }
     let outcome = match begin(worker, read, configuration, &vitals).await {
         Ok(poll) => poll.run().await,
-        // It was told to another poll, which noted it.
-        Err(Stop::Account(end @ End::PutOff { .. })) => return Outcome::ended(end),
         Err(Stop::Account(end)) => Outcome::ended(end),
         // Of all of it, which a blank name stands for.
         Err(Stop::Trouble(trouble)) => {

@@ -36,8 +36,6 @@ const MANY: u32 = 3;
 const LONG: Duration = Duration::from_secs(5 * 60);
 /// Characters of a reason that are kept: what a provider answers is not in it, what a customer configured is.
 const REASON: usize = 300;
-/// A poll that comes so many turns late is long overdue.
-const OVERDUE_TURNS: u32 = 3;
 /// The name of all resources together.
 const ALL: &str = "";
 
@@ -87,17 +85,6 @@ impl Vitals {
         let health = &self.stored.health;
         let all_rest = !self.resources.is_empty() && self.resting.len() == self.resources.len();
         all_rest || (health.revoked.is_some() && health.is_of(self.plan))
-    }
-
-    /// Tells of a turn that comes much later than it was due: the queue or its workers do not keep up.
-    pub(super) fn tell_if_overdue(&self, due: Timestamp, now: Timestamp) {
-        let Some(turn) = self.interval.map(turn) else { return };
-        let late = now.since(due);
-        if late > turn.saturating_mul(OVERDUE_TURNS) {
-            counter!("pollhook_polls_overdue", "connector" => self.connector.clone()).increment(1);
-            let (instance, late_s, every_s) = (self.instance.number(), late.as_secs(), turn.as_secs());
-            tracing::warn!(instance, connector = self.connector, late_s, every_s, "a poll is long overdue");
-        }
     }
 
     /// Whether a resource is left out of this poll.

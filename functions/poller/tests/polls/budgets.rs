@@ -102,11 +102,13 @@ async fn many_that_are_told_the_same_write_it_once() {
     let (world, others) = neighbours(505, &["42", "42", "42"]).await;
     world.provider.instead("things", 0, too_much());
     world.poll().await;
-    let steps = world.platform.steps();
+    let limit = world.platform.table().items("BUDGET#");
     for other in others {
         assert!(put_off(&world.poll_of(other).await).is_some());
     }
-    assert_eq!(world.platform.steps(), steps);
+    assert_eq!(world.platform.table().items("BUDGET#"), limit);
+    let written = world.platform.acts().into_iter().filter(|act| act.contains("BUDGET#"));
+    assert_eq!(written.count(), limit.len());
 }
 
 #[tokio::test]

@@ -176,14 +176,23 @@ async fn the_operator_is_told_once_that_polls_fail_and_once_that_they_are_well()
 }
 
 #[tokio::test]
-async fn a_turn_that_comes_more_than_three_turns_late_is_told() {
-    let prometheus = Prometheus::default();
-    let recorder = prometheus.recorder();
-    let _guard = set_default_local_recorder(&recorder);
-    let world = every_minute(608, "things").await;
-    let overdue = || prometheus.render().contains("pollhook_polls_overdue_total{connector=\"api\"} 1");
-    world.turn_of(world.now().minus(3 * MINUTE)).await;
-    assert!(!overdue());
-    world.turn_of(world.now().minus(4 * MINUTE)).await;
-    assert!(overdue());
+async fn who_is_never_asked_for_because_a_neighbour_uses_the_limit_up_is_seen_to_wait() {
+    let settings = [
+        ("event.objects", "things"),
+        (events::configuration::POLLER_REFRESH_INTERVAL, "1"),
+        (events::configuration::VENDOR_ACCOUNT, "42"),
+    ];
+    let world = World::with(608, crate::world::SECTION, &settings).await;
+    let neighbour = world.beside(&settings, false).await;
+    world.provider.instead("things", 0, (429, vec![("retry-after", "60")], None));
+    for _ in 0..9 {
+        world.poll_of(neighbour).await;
+        assert!(matches!(world.turn().await.end, End::PutOff { .. }));
+        world.platform.advance(MINUTE);
+    }
+    let noted = failing(&world, "").await.unwrap();
+    assert!(noted.told && !noted.slowed && noted.error.contains("left alone"), "{noted:?}");
+    world.provider.heal();
+    assert_eq!(world.turn().await.end, End::Asked);
+    assert_eq!(failing(&world, "").await, None);
 }

@@ -85,7 +85,6 @@ async fn poll(world: &World, client: &Client) -> Outcome {
         account_key: &|_, account| account.to_owned(),
         accounts: &world.accounts,
         slot: &Slots::new(1).take().await,
-        due: world.now(),
         asked: true,
         name: "me",
         asks_until,

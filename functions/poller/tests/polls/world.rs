@@ -295,22 +295,17 @@ impl World {
 
     /// A poll because its turn has come.
     pub(crate) async fn turn(&self) -> Outcome {
-        self.turn_of(self.now()).await
-    }
-
-    /// A poll because its turn has come, that was due then.
-    pub(crate) async fn turn_of(&self, due: Timestamp) -> Outcome {
-        self.poll_as(self.instance, Some(due), self.now().plus(5 * MINUTE), self.now().plus(6 * MINUTE)).await
+        self.poll_as(self.instance, false, self.now().plus(5 * MINUTE), self.now().plus(6 * MINUTE)).await
     }
 
     async fn poll_by(&self, instance: InstanceId, asks_until: Timestamp, claims_until: Timestamp) -> Outcome {
-        self.poll_as(instance, None, asks_until, claims_until).await
+        self.poll_as(instance, true, asks_until, claims_until).await
     }
 
     async fn poll_as(
         &self,
         instance: InstanceId,
-        turn: Option<Timestamp>,
+        asked: bool,
         asks_until: Timestamp,
         claims_until: Timestamp,
     ) -> Outcome {
@@ -322,8 +317,7 @@ impl World {
             account_key: &|_, account| account.to_owned(),
             accounts: &self.accounts,
             slot: &Slots::new(1).take().await,
-            due: turn.unwrap_or(self.now()),
-            asked: turn.is_none(),
+            asked,
             name: "a test",
             asks_until,
             claims_until,
