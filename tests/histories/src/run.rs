@@ -229,7 +229,8 @@ impl<'p, S: Subject> World<'p, S> {
                 self.pass(Duration::from_millis(time));
             }
             11 => self.at_the_edge().await,
-            12..15 => self.poll(Trouble::default()).await,
+            12 => self.shrinks().await,
+            13..15 => self.poll(Trouble::default()).await,
             _ => {
                 let trouble = self.trouble();
                 self.poll(trouble).await;
@@ -254,6 +255,15 @@ impl<'p, S: Subject> World<'p, S> {
         self.poll(trouble).await;
     }
 
+    /// Long after all was told, things are deleted while a poll reads.
+    async fn shrinks(&mut self) {
+        self.pass(LONG);
+        self.poll(Trouble::default()).await;
+        self.pass(LONG);
+        let between = 1 + self.dice.count(3);
+        self.poll(Trouble { between, only: Some(What::Delete), ..Trouble::default() }).await;
+    }
+
     fn trouble(&mut self) -> Trouble {
         let dice = &mut self.dice;
         let moments = [Moment::Before, Moment::After];
@@ -261,6 +271,7 @@ impl<'p, S: Subject> World<'p, S> {
             crash: dice.chance(35).then(|| (dice.count(14), dice.pick(&moments))),
             fault: dice.chance(40).then(|| dice.count(5)),
             between: if dice.chance(40) { dice.count(4) } else { 0 },
+            only: None,
             two: dice.chance(20),
             fails: dice.chance(15).then(|| dice.below(4)),
             pace: Duration::from_millis(dice.pick(&[0, 0, 1, 700])),
@@ -278,6 +289,7 @@ impl<'p, S: Subject> World<'p, S> {
         }
         for _ in 0..trouble.between {
             let (skip, change) = (self.dice.count(4), self.change());
+            let change = Change { what: trouble.only.unwrap_or(change.what), ..change };
             let (history, clock) = (Arc::clone(&self.history), self.simulator.clock().clone());
             let happens =
                 move |provider: &mut S::Provider| S::change(provider, &mut lock(&history), change, clock.now());
@@ -393,6 +405,8 @@ struct Trouble {
     fault: Option<usize>,
     /// So many changes happen between pages.
     between: usize,
+    /// All of this kind.
+    only: Option<What>,
     /// Another worker polls at the same time.
     two: bool,
     /// The table or the queue fails, in one of four ways.
