@@ -435,15 +435,16 @@ fn what_a_list_without_dates_skips_once_as_it_shrinks_is_not_told_again() {
             let offset = request.url.split_once("offset=").map_or(0, |(_, offset)| offset.parse().unwrap());
             let page: Vec<Value> = listed.iter().skip(offset).take(2).map(|id| json!({ "id": id })).collect();
             // After the first page the first is gone, and the others move up.
-            if number > 0 && number % 2 == 1 && offset == 0 {
+            if number % 2 == 1 && offset == 0 {
                 listed.remove(0);
             }
-            if poll.take(&request, &dated(second(at)), &json!(page)).unwrap() == Step::Done {
+            let step = poll.take(&request, &dated(second(at)), &json!(page)).unwrap();
+            // The next but one breaks off after its first page.
+            if step == Step::Done || number == 2 {
                 break;
             }
         }
         let finished = poll.finish();
-        assert!(finished.complete);
         told.push(ids(&finished).into_iter().map(str::to_owned).collect::<Vec<_>>());
         place = finished.place;
     }
