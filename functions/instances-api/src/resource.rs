@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 use crate::settings::{self, known};
-use crate::{Api, BASE};
+use crate::{Api, BASE, consent};
 
 /// An instance; `webhookUrl`, `encodedid` and `updatedDate` are additions. Of the configuration, keys that we know and that
 /// are unset are null, as the contract has it.
@@ -84,6 +84,8 @@ impl Element {
             description: connector.description().to_owned(),
             active: true,
             deleted: false,
+            type_oauth: consent::oauth(connector).is_some(),
+            authentication: Authentication { r#type: authentication(connector) },
             ..Self::gone(connector.key(), connector.hub())
         }
     }
@@ -105,6 +107,11 @@ impl Element {
             parameters: [],
         }
     }
+}
+
+/// How the instances of a connector say whose they are, in the contract's words.
+fn authentication(connector: &Connector) -> &'static str {
+    if consent::oauth(connector).is_some() { "oauth2" } else { "custom" }
 }
 
 impl<P: Platform> Api<P> {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws::{AwsPlatform, Places, SqsQueue};
+use connectors::{Catalogue, Place};
 use egress::{Client, Limits, Policy};
 use lambda::batch::{Failure, Record};
 use pollhook_poller::{Fault, Poller, each_minute, handle};
@@ -20,7 +21,9 @@ fn main() -> ExitCode {
         let dead = SqsQueue::new(&connection, settings.dead_polls()?);
         let platform = AwsPlatform::new(&connection, places);
         let client = Client::new(Policy::new(settings.allow_callbacks_to()?, None), Limits::fetching())?;
-        let poller = Poller { platform: &platform, fetch: &client, catalogue: connectors::catalogue() };
+        let mut catalogue = Catalogue::built_in();
+        catalogue.place(&settings.connector_urls::<Place>()?)?;
+        let poller = Poller { platform: &platform, fetch: &client, catalogue: &catalogue };
         let tick = async |within: Duration| Ok(each_minute(&platform, within).await?);
         let work = async |record: &Record, within: Duration| {
             handle(&platform, &poller, &record.body, within).await.map_err(failure)

@@ -9,6 +9,7 @@ mod commands;
 mod dead_letters;
 mod delivery;
 mod deployed;
+mod elsewhere;
 mod flows;
 mod kill;
 mod metrics;
