@@ -71,7 +71,12 @@ pub(crate) async fn read<P: Platform>(
     target: Target,
 ) -> Result<Answer<Resource>, Problem> {
     let stored = load(&api, &target).await?;
-    Ok(Answer(api.resource(&stored)))
+    let polling = api.polling_of(&stored.instance).await.unwrap_or_else(|problem| {
+        // The instance is there whatever becomes of this.
+        tracing::warn!(id = %stored.instance.id, ?problem, "how an instance's polls fare could not be shown");
+        None
+    });
+    Ok(Answer(api.resource(&stored).polled(polling)))
 }
 
 /// `PATCH /instances/{id}`: what the body does not name stays.

@@ -17,6 +17,7 @@
 //! | `GET /instances/{id}/configuration`, `GET`, `PATCH …/configuration/{configurationId}` | `items` |
 //! | `POST /instances/{id}/ping` | `ping` |
 //! | `GET /instances/{id}/events[/{eventId}]` | `history` |
+//! | `GET /instances/{id}/event-poller-records`, `GET /instances/polling-disabled` | `pollers` |
 //! | `GET /elements`, `/elements/keys`, `/elements/{keyOrId}[/metadata]` | `elements` |
 //! | `POST`, `GET /elements/{keyOrId}/instances`, `GET`, `PUT`, `PATCH`, `DELETE …/{id}` | as `/instances`, of one connector |
 //! | `GET`, `PUT /notifications/subscriptions/deliveries` | `release` |
@@ -42,6 +43,7 @@ mod items;
 mod listing;
 mod ping;
 mod polled;
+mod pollers;
 mod query;
 mod refused;
 mod release;
@@ -97,6 +99,9 @@ impl<P> fmt::Debug for Api<P> {
 pub fn router<P: Platform>(api: Arc<Api<P>>) -> Router {
     let routes = [
         ("/instances/count", get(listing::count::<P>)),
+        ("/instances/polling-disabled", get(pollers::disabled::<P>)),
+        ("/instances/event-poller-records", get(pollers::records_of_all::<P>)),
+        ("/instances/{id}/event-poller-records", get(pollers::records_of_one::<P>)),
         ("/elements", get(elements::list::<P>)),
         ("/elements/keys", get(elements::keys::<P>)),
         ("/elements/{element}", get(elements::one::<P>)),

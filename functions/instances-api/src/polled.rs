@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use connectors::Connector;
-use events::configuration::{POLLER_REFRESH_INTERVAL, VENDOR_TYPE};
+use events::configuration::VENDOR_TYPE;
 use events::message::PollJob;
 use events::{InstanceId, Message};
 use platform::{Outgoing, Platform, Queue as _};
@@ -21,9 +21,6 @@ use records::wheel::{Minutes, Place};
 /// What [`VENDOR_TYPE`] says of an instance that polls in turns.
 pub(crate) const POLLING: &str = "polling";
 
-/// The old product's: 23 of its 27 polled elements had it.
-const DEFAULT_MINUTES: u32 = 15;
-
 /// Those of [`VENDOR_TYPE`]'s words that name a way in which the connector learns of changes.
 pub(crate) fn ways(connector: &Connector, words: &[&'static str]) -> Vec<&'static str> {
     let has = |word: &&'static str| match *word {
@@ -31,6 +28,11 @@ pub(crate) fn ways(connector: &Connector, words: &[&'static str]) -> Vec<&'stati
         _ => connector.has_webhooks(),
     };
     words.iter().copied().filter(has).collect()
+}
+
+/// Whether a configuration asks for polls, whatever its connector can.
+pub(crate) fn wants(configuration: &BTreeMap<String, String>) -> bool {
+    configuration.get(VENDOR_TYPE).is_some_and(|word| word.trim().eq_ignore_ascii_case(POLLING))
 }
 
 /// Whether an instance with this configuration polls in turns: as it says itself; where it does not, as its connector's only
@@ -48,10 +50,7 @@ pub(crate) fn polling<'c>(connector: &'c Connector, configuration: &BTreeMap<Str
 
 /// How often an instance with this configuration is polled; `None`: never.
 pub(crate) fn interval(in_turns: bool, configuration: &BTreeMap<String, String>) -> Option<Minutes> {
-    let set = configuration.get(POLLER_REFRESH_INTERVAL).map(|minutes| minutes.trim()).filter(|set| !set.is_empty());
-    // What is no number was let in by a version that did not check it.
-    let minutes = set.and_then(|minutes| minutes.parse().ok()).unwrap_or(DEFAULT_MINUTES);
-    Minutes::new(minutes).filter(|_| in_turns)
+    Minutes::configured(configuration).filter(|_| in_turns)
 }
 
 /// Has an instance polled at once that was just written and is polled from now on, or otherwise than `before`; and one that is
@@ -78,6 +77,7 @@ pub(crate) async fn forget<P: Platform>(platform: &P, id: InstanceId) {
 
 #[cfg(test)]
 mod tests {
+    use events::configuration::POLLER_REFRESH_INTERVAL;
     use events::{AccountId, Timestamp};
     use platform::QueueError;
     use platform::testing::MemoryPlatform;

@@ -9,10 +9,11 @@ use records::instances::{Instance, Stored};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
+use crate::pollers::Polling;
 use crate::settings::{self, known};
 use crate::{Api, BASE};
 
-/// An instance; `webhookUrl`, `encodedid` and `updatedDate` are additions. Of the configuration, keys that we know and that
+/// An instance; `webhookUrl`, `encodedid`, `updatedDate` and `polling` are additions. Of the configuration, keys that we know and that
 /// are unset are null, as the contract has it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,12 +41,19 @@ pub(crate) struct Resource {
     encodedid: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polling: Option<Polling>,
 }
 
 impl Resource {
     /// The same without its configuration.
     pub(crate) fn bare(self) -> Self {
         Self { configuration: None, ..self }
+    }
+
+    /// The same with how its polls fare.
+    pub(crate) fn polled(self, polling: Option<Polling>) -> Self {
+        Self { polling, ..self }
     }
 }
 
@@ -136,6 +144,7 @@ impl<P: Platform> Api<P> {
             user: User { id: instance.user },
             encodedid: instance.id.to_path(),
             webhook_url: self.webhook_url(instance, connector),
+            polling: None,
         }
     }
 

@@ -13,16 +13,17 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use std::io::{BufRead as _, BufReader};
+mod support;
+
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use platform::{Clock as _, SystemClock};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use support::{Connection, Server, percentile, read_message};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 
 const SECRET: &str = "bench-app-secret";
 const SENDERS: usize = 64;
@@ -31,109 +32,12 @@ const WARM_UP: usize = 2000;
 const WARM_OBJECT: usize = 1_000_000_000;
 const FIRST_OBJECT: usize = 2_000_000_000;
 
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    authorization: String,
-    /// Removed with the server.
-    _data: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pollhook"))
-            .args(["--listen", "127.0.0.1:0", "--allow-callbacks-to", "127.0.0.0/8", "--log", "error", "--data"])
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = lines.next().unwrap().unwrap();
-        let address = first.split("http://").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-        std::thread::spawn(move || lines.for_each(drop));
-        let authorization = std::fs::read_to_string(data.path().join("credentials")).unwrap();
-        Self { child, address, authorization, _data: data }
-    }
-
-    /// Highest resident memory so far, in MB.
-    fn peak_mb(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
-    }
-
-    /// Processor seconds used so far.
-    fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let after = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
-        ticks as f64 / 100.0
-    }
-
-    async fn provision(&self, portal: usize, callback: &str) {
-        let body = format!(
-            r#"{{"name":"bench","element":{{"key":"hubspot"}},"configuration":{{"event.vendor.account":"{portal}","webhook.secret":"{SECRET}","event.notification.signature.key":"bench-key","event.notification.callback.url":"{callback}"}}}}"#
-        );
-        let request = format!(
-            "POST /elements/api-v2/instances HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            self.authorization,
-            body.len()
-        );
-        let mut connection = Connection::open(self.address).await;
-        let status = connection.exchange(request.as_bytes()).await;
-        assert_eq!(status, 200, "provisioning");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// One keep-alive connection of a client.
-struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: Vec::with_capacity(4096) }
-    }
-
-    async fn exchange(&mut self, request: &[u8]) -> u16 {
-        self.stream.write_all(request).await.unwrap();
-        let (head, _) = read_message(&mut self.stream, &mut self.buffer).await.expect("an answer");
-        std::str::from_utf8(&head[9..12]).unwrap().parse().unwrap()
-    }
-}
-
-/// Reads one HTTP/1.1 message with a content-length: head and body.
-async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
-    loop {
-        if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
-            let head = std::str::from_utf8(&buffer[..end]).unwrap().to_ascii_lowercase();
-            let length = head.split("content-length:").nth(1).and_then(|r| r.split("\r\n").next()).unwrap_or("0");
-            let total = end + 4 + length.trim().parse::<usize>().unwrap();
-            while buffer.len() < total {
-                if stream.read_buf(buffer).await.ok()? == 0 {
-                    return None;
-                }
-            }
-            let rest = buffer.split_off(total);
-            let body = buffer.split_off(end + 4);
-            let head = std::mem::replace(buffer, rest);
-            return Some((head, body));
-        }
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    }
+/// An instance of HubSpot's.
+async fn provision(server: &Server, portal: usize, callback: &str) {
+    let instance = format!(
+        r#"{{"name":"bench","element":{{"key":"hubspot"}},"configuration":{{"event.vendor.account":"{portal}","webhook.secret":"{SECRET}","event.notification.signature.key":"bench-key","event.notification.callback.url":"{callback}"}}}}"#
+    );
+    server.provision(&instance).await;
 }
 
 /// What happened to each webhook, in nanoseconds since the start; 0: nothing yet.
@@ -301,16 +205,11 @@ async fn steady(address: SocketAddr, requests: Arc<Vec<Vec<u8>>>, log: Arc<Log>)
 
 async fn send(connection: &mut Connection, request: &[u8], log: &Log, n: usize, due: u64) {
     log.sent[n].store(due.max(1), Relaxed);
-    if connection.exchange(request).await == 200 {
+    if connection.exchange(request).await.0 == 200 {
         log.acked[n].store(log.now(), Relaxed);
     } else {
         log.refused.fetch_add(1, Relaxed);
     }
-}
-
-fn percentile(sorted: &[u64], part: f64) -> f64 {
-    let index = ((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1));
-    sorted.get(index).map_or(0.0, |ns| *ns as f64 / 1e6)
 }
 
 struct Figures {
@@ -400,7 +299,7 @@ async fn phase(name: &str, load: &Load, instances: usize, dead: usize, seconds: 
     for portal in &portals {
         // Each instance has its own callback: a group of its own in the queue.
         let to = if *portal > instances { hole } else { sink };
-        server.provision(*portal, &format!("http://{to}/callback/{portal}")).await;
+        provision(&server, *portal, &format!("http://{to}/callback/{portal}")).await;
     }
     // Connections, caches and the compiled definition are there before anything is counted.
     let warm_up = Arc::new(requests(server.address, &portals[..instances], WARM_OBJECT, WARM_UP));

@@ -21,23 +21,28 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accounts;
 mod job;
 pub mod poll;
 mod poller;
 mod polls;
 mod send;
 mod shard;
+mod slots;
 mod sweep;
 mod tick;
+mod window;
 
 use std::time::Duration;
 
 use platform::Platform;
 use records::RecordError;
 
+pub use accounts::{Accounts, FRESH};
 pub use job::{Fault, handle};
 pub use poller::Poller;
-pub use polls::{AT_ONCE, Poll, Polled, Times, poll_all};
+pub use polls::{AT_ONCE, Due, Poll, Polled, Times, poll_all};
+pub use slots::{Slot, Slots};
 pub use sweep::sweep;
 pub use tick::tick;
 

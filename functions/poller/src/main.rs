@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws::{AwsPlatform, Places, SqsQueue};
 use egress::{Client, Limits, Policy};
 use lambda::batch::{Failure, Record};
-use pollhook_poller::{Fault, Poller, each_minute, handle};
+use pollhook_poller::{Accounts, Fault, Poller, each_minute, handle};
 
 fn main() -> ExitCode {
     lambda::main("poller", async |settings| {
@@ -20,7 +20,9 @@ fn main() -> ExitCode {
         let dead = SqsQueue::new(&connection, settings.dead_polls()?);
         let platform = AwsPlatform::new(&connection, places);
         let client = Client::new(Policy::new(settings.allow_callbacks_to()?, None), Limits::fetching())?;
-        let poller = Poller { platform: &platform, fetch: &client, catalogue: connectors::catalogue() };
+        let accounts = Accounts::default();
+        let catalogue = connectors::catalogue();
+        let poller = Poller { platform: &platform, fetch: &client, catalogue, accounts: &accounts };
         let tick = async |within: Duration| Ok(each_minute(&platform, within).await?);
         let work = async |record: &Record, within: Duration| {
             handle(&platform, &poller, &record.body, within).await.map_err(failure)

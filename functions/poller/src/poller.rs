@@ -8,11 +8,12 @@
 use std::time::Duration;
 
 use connectors::{Catalogue, Connector};
-use events::{InstanceId, Timestamp};
+use events::Timestamp;
 use platform::Platform;
 
+use crate::accounts::Accounts;
 use crate::poll::{End, Fetch, Outcome, Trouble, Unpolled, Worker, poll_instance};
-use crate::polls::{Poll, Polled};
+use crate::polls::{Due, Poll, Polled};
 
 /// Named in claims.
 const NAME: &str = "poller";
@@ -33,16 +34,25 @@ pub struct Poller<'a, P, F> {
     pub fetch: &'a F,
     /// The connectors there are.
     pub catalogue: &'a Catalogue,
+    /// What this process knows of the accounts that it asks.
+    pub accounts: &'a Accounts,
 }
 
 impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
     // A job is handed over at its time or later, so each query of the poll is sent after it.
-    async fn poll(&self, instance: InstanceId, _: Timestamp, until: Timestamp) -> Polled {
+    async fn poll(&self, Due { instance, asked, until, slot, .. }: Due<'_>) -> Polled {
         let polling = |key: &str| self.catalogue.get(key).and_then(Connector::polling);
+        let account_key = |key: &str, account: &str| {
+            self.catalogue.get(key).map_or(account, |connector| connector.account_key(account)).to_owned()
+        };
         let worker = Worker {
             platform: self.platform,
             fetch: self.fetch,
             polling: &polling,
+            account_key: &account_key,
+            accounts: self.accounts,
+            slot,
+            asked,
             name: NAME,
             asks_until: until.minus(LAST_PAGE),
             claims_until: until.plus(GIVEN_UP),
@@ -91,6 +101,7 @@ fn reasons(outcome: &Outcome) -> Vec<String> {
         End::Unpolled(Unpolled::Connector) => Some("its connector cannot be polled by this server".into()),
         End::Unpolled(Unpolled::Deleted | Unpolled::Disabled)
         | End::Asked
+        | End::Resting
         | End::More
         | End::Elsewhere { .. }
         | End::Ours(_) => None,
@@ -130,6 +141,7 @@ mod tests {
             1 => Just(End::Elsewhere { until }),
             1 => Just(End::PutOff { until }),
             1 => Just(End::Revoked),
+            1 => Just(End::Resting),
             1 => Just(End::NoCredential("api.key is missing".into())),
             1 => proptest::sample::select(vec![Unpolled::Deleted, Unpolled::Disabled, Unpolled::Connector])
                 .prop_map(End::Unpolled),

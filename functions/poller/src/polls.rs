@@ -1,7 +1,8 @@
 //! Many polls in one invocation.
 //!
 //! *Promise:* each instance of a job is polled, by this worker or by the one that its rest is sent to; none waits for a slow
-//! neighbour but where [`AT_ONCE`] of them are slow, and then not beyond the invocation's end. What is sent on is in the queue
+//! neighbour but where [`AT_ONCE`] of them are slow, and then not beyond the invocation's end; who waits for a provider's
+//! budget is not slow, but [aside](crate::slots). What is sent on is in the queue
 //! before the job is acknowledged.
 //!
 //! *Flow.* What becomes of each:
@@ -29,12 +30,13 @@ use std::time::Duration;
 use events::message::{PollJob, PollsJob};
 use events::{InstanceId, Message, Timestamp};
 use futures_util::FutureExt as _;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use platform::{Platform, limits};
 use records::RecordError;
 
 use crate::job::Fault;
 use crate::send::{self, WHEEL};
+use crate::slots::{Slot, Slots};
 
 /// Polls of one job at the same time. A function has ten jobs at once: two hundred polls that wait for their providers.
 pub const AT_ONCE: usize = 20;
@@ -69,9 +71,23 @@ pub enum Polled {
 
 /// Who polls one instance.
 pub trait Poll: Sync {
-    /// Polls an instance for what changed up to `at`: a query that was sent before `at` may not have seen it. Ends by itself
-    /// before `until`, else it is given up in the middle.
-    fn poll(&self, instance: InstanceId, at: Timestamp, until: Timestamp) -> impl Future<Output = Polled> + Send;
+    /// Polls an instance that is due.
+    fn poll(&self, due: Due<'_>) -> impl Future<Output = Polled> + Send;
+}
+
+/// An instance that is to be polled.
+#[derive(Clone, Copy, Debug)]
+pub struct Due<'a> {
+    /// Which one.
+    pub instance: InstanceId,
+    /// Up to when for what changed: a query that was sent before may not have seen it.
+    pub at: Timestamp,
+    /// Whether somebody asked for it: its provider, or who made or changed it. Else its turn has come.
+    pub asked: bool,
+    /// The poll ends by itself before, else it is given up in the middle.
+    pub until: Timestamp,
+    /// Its place among those that are polled.
+    pub slot: &'a Slot,
 }
 
 /// The times of an invocation.
@@ -94,13 +110,16 @@ pub async fn poll_all<P: Platform>(
     times: Times,
     over: impl Future<Output = ()> + Send,
 ) -> Result<(), RecordError> {
+    let slots = &Slots::new(AT_ONCE);
     let each = job.instances.iter().copied().enumerate().map(|(index, instance)| async move {
+        let slot = &slots.take().await;
         let begins = index < AT_ONCE || platform.now() < times.begin;
-        let polled = if begins { poll(polls, instance, job.at, times.end).await } else { Polled::More };
+        let due = Due { instance, at: job.at, asked: false, until: times.end, slot };
+        let polled = if begins { poll(polls, due).await } else { Polled::More };
         (index, polled)
     });
     let mut outcomes: Vec<Option<Polled>> = vec![None; job.instances.len()];
-    let mut ended = pin!(stream::iter(each).buffer_unordered(AT_ONCE).take_until(over));
+    let mut ended = pin!(each.collect::<FuturesUnordered<_>>().take_until(over));
     while let Some((index, polled)) = ended.next().await {
         outcomes[index] = Some(polled);
     }
@@ -122,7 +141,8 @@ pub(crate) async fn poll_one<P: Platform>(
     over: impl Future<Output = ()> + Send,
 ) -> Result<(), Fault> {
     let PollJob { instance, at } = job;
-    let mut ended = pin!(stream::once(poll(polls, instance, at, until)).take_until(over));
+    let slot = &Slots::new(1).take().await;
+    let mut ended = pin!(stream::once(poll(polls, Due { instance, at, asked: true, until, slot })).take_until(over));
     let delay = match ended.next().await {
         Some(Polled::Done) => return Ok(()),
         Some(Polled::More) => Duration::ZERO,
@@ -140,8 +160,8 @@ pub(crate) async fn poll_one<P: Platform>(
 }
 
 /// One poll; its panic is not its neighbours'.
-async fn poll(polls: &impl Poll, instance: InstanceId, at: Timestamp, until: Timestamp) -> Polled {
-    let polled = AssertUnwindSafe(polls.poll(instance, at, until)).catch_unwind().await;
+async fn poll(polls: &impl Poll, due: Due<'_>) -> Polled {
+    let polled = AssertUnwindSafe(polls.poll(due)).catch_unwind().await;
     polled.unwrap_or_else(|_| Polled::Failed("it panicked".into()))
 }
 

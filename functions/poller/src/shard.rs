@@ -7,17 +7,20 @@
 //! the rest of the shard as a job of its own.
 //!
 //! *Failure:* the job is handed over again and does everything once more, which polls some twice. An item that cannot be read
-//! is told in each turn, and its neighbours are polled.
+//! is told in each turn, and its neighbours are polled. A shard whose job waited in the queue for more than three turns is
+//! told too: its instances are long overdue.
 
 use std::collections::BTreeMap;
 
 use events::message::{Onward, POLLS, PollsJob, ShardJob};
 use events::{InstanceId, Message, Timestamp};
+use metrics::counter;
 use platform::{Outgoing, Platform};
 use records::wheel::{self, Interval, Minutes, Place};
 
 use crate::job::Fault;
 use crate::send::{self, WHEEL};
+use crate::tick::OVERDUE_TURNS;
 
 /// Sends everybody who is in the shard on to be polled. After `until` it reads no further page.
 pub(crate) async fn shard<P: Platform>(platform: &P, job: ShardJob, until: Timestamp) -> Result<(), Fault> {
@@ -44,6 +47,9 @@ pub(crate) async fn shard<P: Platform>(platform: &P, job: ShardJob, until: Times
         from = Some(onward);
     };
     send(platform, packing.rest()).await?;
+    let (Ok(count) | Err(Onward { before: count, .. })) = last;
+    let before = job.from.as_ref().map_or(0, |from| from.before);
+    tell_if_overdue(&job, count.saturating_sub(before), platform.now());
     match last {
         Ok(count) => {
             if wheel::is_full(job.shards, job.shard, count)
@@ -58,6 +64,16 @@ pub(crate) async fn shard<P: Platform>(platform: &P, job: ShardJob, until: Times
         }
     }
     Ok(())
+}
+
+/// Tells of `count` instances that are sent on to be polled much later than they were due.
+fn tell_if_overdue(job: &ShardJob, count: usize, now: Timestamp) {
+    let late = u64::try_from(now.minute().saturating_sub(job.minute)).unwrap_or_default();
+    if count > 0 && late > OVERDUE_TURNS * u64::from(job.minutes) {
+        counter!("pollhook_polls_overdue").increment(count as u64);
+        let every = job.minutes;
+        tracing::error!(count, late, every, "polls are long overdue: poll jobs wait too long in their queue");
+    }
 }
 
 async fn send<P: Platform>(platform: &P, jobs: Vec<PollsJob>) -> Result<(), Fault> {

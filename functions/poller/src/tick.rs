@@ -14,6 +14,7 @@
 
 use events::message::ShardJob;
 use events::{Message, Timestamp};
+use metrics::counter;
 use platform::{Outgoing, Platform};
 use records::RecordError;
 use records::wheel::{self, Interval, Minutes};
@@ -22,6 +23,9 @@ use crate::send::{self, WHEEL};
 
 /// Jobs sent before the time is looked at: a second's work or two.
 const JOBS_AT_A_TIME: usize = 1000;
+
+/// An instance that missed so many turns is long overdue: of one that is polled each minute, so many minutes.
+pub(crate) const OVERDUE_TURNS: u64 = 3;
 
 /// How far ahead of now the mark may be, in minutes, and be believed: the clocks of two machines differ by less.
 const AHEAD_MINUTES: i64 = 5;
@@ -34,6 +38,7 @@ pub async fn tick<P: Platform>(platform: &P, until: Timestamp) -> Result<usize, 
     let now = platform.now().minute();
     let ticked = wheel::ticked(platform).await?;
     let Some(first) = first(ticked.minute(), now) else { return Ok(0) };
+    tell_missed(ticked.minute(), now);
     let intervals = wheel::intervals(platform).await?;
     let (mut jobs, mut sent, mut done, mut outcome) = (Vec::new(), 0, None, Ok(()));
     for minute in first..=now {
@@ -73,6 +78,16 @@ fn first(ticked: Option<i64>, now: i64) -> Option<i64> {
     // In a turn of the slowest wheel every slot comes round.
     let first = (after + 1).max(now - i64::from(Minutes::LONGEST.number()) + 1);
     (first <= now).then_some(first)
+}
+
+/// Tells of ticks that stood still so long that polls are long overdue: those that are due more than three times in it.
+fn tell_missed(ticked: Option<i64>, now: i64) {
+    let missed = ticked.map_or(0, |minute| now.saturating_sub(minute) - 1);
+    if let Ok(minutes @ OVERDUE_TURNS..) = u64::try_from(missed) {
+        counter!("pollhook_ticks_missed").increment(minutes);
+        let overdue_up_to = minutes / OVERDUE_TURNS;
+        tracing::error!(minutes, overdue_up_to, "no tick came for minutes; whoever is polled as often is long overdue");
+    }
 }
 
 /// A wheel's shards that are due in a minute, and not once more up to now.

@@ -13,7 +13,7 @@ use events::message::{POLLS, PollJob, PollsJob};
 use events::{InstanceId, Message, Timestamp};
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, QueueError};
-use pollhook_poller::{AT_ONCE, Fault, Poll, Polled, Times, handle, poll_all};
+use pollhook_poller::{AT_ONCE, Due, Fault, Poll, Polled, Times, handle, poll_all};
 use proptest::prelude::*;
 use records::RecordError;
 use tokio::sync::watch;
@@ -53,7 +53,7 @@ where
     F: Fn(u32) -> O + Sync,
     O: Future<Output = Polled> + Send,
 {
-    async fn poll(&self, instance: InstanceId, at: Timestamp, _: Timestamp) -> Polled {
+    async fn poll(&self, Due { instance, at, .. }: Due<'_>) -> Polled {
         assert_eq!(at, START, "it is told what the poll is to have seen");
         self.polled.lock().unwrap().push(instance);
         (self.outcome)(instance.number()).await
@@ -91,6 +91,34 @@ async fn nobody_waits_for_a_slow_neighbour() {
     let work = poll_all(&platform, &polls, &job, times(), pending());
     tokio::time::timeout(MINUTE, work).await.expect("somebody waits for a neighbour").unwrap();
     assert_eq!(polls.polled().len(), POLLS);
+    assert_eq!(rest(&platform), []);
+}
+
+/// Those with the number `last` or less wait for their provider's account until that one is done.
+struct Aside {
+    last: u32,
+    done: watch::Sender<bool>,
+}
+
+impl Poll for Aside {
+    async fn poll(&self, Due { instance, slot, .. }: Due<'_>) -> Polled {
+        if instance.number() < self.last {
+            let mut done = self.done.subscribe();
+            slot.aside(async { drop(done.wait_for(|done| *done).await.unwrap()) }).await;
+        } else if instance.number() == self.last {
+            self.done.send_replace(true);
+        }
+        Polled::Done
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_those_who_wait_for_their_account_however_many() {
+    let platform = platform();
+    let polls = Aside { last: POLLS as u32, done: watch::Sender::new(false) };
+    let job = job(POLLS);
+    let work = poll_all(&platform, &polls, &job, times(), pending());
+    tokio::time::timeout(MINUTE, work).await.expect("the last one waits for a place").unwrap();
     assert_eq!(rest(&platform), []);
 }
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 use common::{Idle, MINUTE, START, id, polls, put, send, shards};
 use events::message::{Onward, POLLS, ShardJob};
 use events::{InstanceId, Message};
+use metrics::set_default_local_recorder;
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Key, Platform as _, Queue as _, Table as _, TableError, Version, Write};
+use pollhook_metrics::prometheus::Prometheus;
 use pollhook_poller::{Fault, handle};
 use records::RecordError;
 use records::wheel::{self, FULL_SHARD, Minutes};
@@ -146,5 +148,21 @@ async fn a_wheel_that_cannot_be_is_poison() {
     let platform = crowd(1).await;
     for minutes in [0, u32::from(Minutes::LONGEST) + 1] {
         assert!(matches!(work(&platform, ShardJob { minutes, ..job() }, MINUTE).await, Err(Fault::Poison(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_the_wheel_that_waited_for_more_than_three_turns_is_told_with_all_of_its_instances() {
+    let prometheus = Prometheus::default();
+    let recorder = prometheus.recorder();
+    let _guard = set_default_local_recorder(&recorder);
+    let platform = crowd(1_234).await;
+    for (late, told) in [(3, None), (1, Some(1_234))] {
+        platform.advance(late * MINUTE);
+        work(&platform, job(), MINUTE).await.unwrap();
+        let page = prometheus.render();
+        let found =
+            page.lines().find_map(|line| line.strip_prefix("pollhook_polls_overdue_total ")?.parse::<u64>().ok());
+        assert_eq!(found.filter(|told| *told > 0), told);
     }
 }

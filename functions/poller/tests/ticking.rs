@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::{MINUTE, START, id, put, shards};
 use events::message::{Attempt, To};
 use events::{InstanceId, NotificationId, Timestamp};
+use metrics::set_default_local_recorder;
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Key, Platform as _, Table as _, Version, Write};
+use pollhook_metrics::prometheus::Prometheus;
 use pollhook_poller::{each_minute, tick};
 use proptest::prelude::*;
 use records::RecordError;
@@ -239,5 +241,20 @@ async fn neither_of_tick_and_sweep_waits_for_the_other_s_trouble() {
         assert!(matches!(each_minute(&platform, MINUTE).await, Err(RecordError::Newer(_, 9))), "{broken} is told");
         let (polled, woken) = (shards(&platform).len() - before, platform.batches().messages().len());
         assert_eq!((polled, woken), if broken == "MARK" { (1, 0) } else { (0, 1) });
+    }
+}
+
+#[tokio::test]
+async fn ticks_that_did_not_come_are_told_where_somebody_missed_three_turns() {
+    let prometheus = Prometheus::default();
+    let recorder = prometheus.recorder();
+    let _guard = set_default_local_recorder(&recorder);
+    let platform = MemoryPlatform::with(START, 5, VISIBILITY_TIMEOUT);
+    for (minutes, missed) in [(0, None), (3, None), (4, Some(3)), (100, Some(102))] {
+        platform.advance(minutes * MINUTE);
+        now_and_later(&platform).await.unwrap();
+        let page = prometheus.render();
+        let told = page.lines().find_map(|line| line.strip_prefix("pollhook_ticks_missed_total ")?.parse::<u64>().ok());
+        assert_eq!(told.filter(|told| *told > 0), missed, "{minutes}");
     }
 }

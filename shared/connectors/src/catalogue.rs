@@ -1,4 +1,4 @@
-//! The connectors there are: every file in `definitions/`, compiled when first asked for, and what was added at the start.
+//! The connectors there are: every file in `definitions/`, read when first asked for, and what was added at the start.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ struct BuiltIn {
     definition: &'static str,
     polling: &'static str,
     examples: &'static str,
-    compiled: OnceLock<Connector>,
+    read: OnceLock<Connector>,
 }
 
 include!(concat!(env!("OUT_DIR"), "/built_in.rs"));
@@ -33,7 +33,7 @@ pub fn catalogue() -> &'static Catalogue {
 }
 
 impl Catalogue {
-    /// The built-in connectors; what is compiled of them is shared by all catalogues.
+    /// The built-in connectors; what is read of them is shared by all catalogues.
     #[must_use]
     pub fn built_in() -> Self {
         Self { built_in: &BUILT_IN, added: BTreeMap::new() }
@@ -51,7 +51,7 @@ impl Catalogue {
         self.built_in.iter().any(|built_in| built_in.key == key)
     }
 
-    /// The connector of `key`. The first call for a built-in key compiles it.
+    /// The connector of `key`. The first call for a built-in key reads it.
     ///
     /// # Panics
     /// When a built-in definition does not load, which a test rules out. Better than `None`: that would tell the
@@ -62,7 +62,7 @@ impl Catalogue {
             return Some(added);
         }
         let built_in = self.built_in.iter().find(|built_in| built_in.key == key)?;
-        Some(built_in.compiled.get_or_init(|| match built_in.compile() {
+        Some(built_in.read.get_or_init(|| match built_in.read() {
             Ok(connector) => connector,
             Err(error) => panic!("the built-in definition {key} does not load: {error}"),
         }))
@@ -80,10 +80,10 @@ impl Catalogue {
 
 impl BuiltIn {
     const fn new(key: &'static str, definition: &'static str, polling: &'static str, examples: &'static str) -> Self {
-        Self { key, definition, polling, examples, compiled: OnceLock::new() }
+        Self { key, definition, polling, examples, read: OnceLock::new() }
     }
 
-    fn compile(&self) -> Result<Connector, DefinitionError> {
+    fn read(&self) -> Result<Connector, DefinitionError> {
         Connector::built_in(self.definition, self.polling, self.examples)
     }
 }

@@ -1,4 +1,4 @@
-//! One provider's definition, compiled: what reads its requests.
+//! One provider's definition: what reads its requests.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -198,25 +198,31 @@ impl Connector {
         let examples = std::mem::take(&mut definition.examples).into_iter();
         let examples = examples.map(|example| Example { line: example.referenced.line(), ..example.value }).collect();
         let polling = Polled::read(definition.polling.take());
-        Self::compile(definition, yaml, polling, Examples::read(examples))
+        Self::new(definition, yaml, polling, Examples::read(examples))?.compiled()
     }
 
-    /// Compiles what the build has made of a file.
+    /// Reads what the build has made of a file. Its programs are compiled when first run.
     pub(crate) fn built_in(
         definition: &str,
         polling: &'static str,
         examples: &'static str,
     ) -> Result<Self, DefinitionError> {
-        Self::compile(Definition::built_in(definition)?, "", Polled::built_in(polling), Examples::recorded(examples))
+        Self::new(Definition::built_in(definition)?, "", Polled::built_in(polling), Examples::recorded(examples))
+    }
+
+    /// The connector, with its programs compiled.
+    pub(crate) fn compiled(self) -> Result<Self, DefinitionError> {
+        let account =
+            |account: Account| Ok::<_, DefinitionError>(Account { program: account.program.compiled()?, ..account });
+        Ok(Self {
+            mapping: self.mapping.map(Program::compiled).transpose()?,
+            account: self.account.map(account).transpose()?,
+            ..self
+        })
     }
 
     /// `yaml` is what the definition was read from, for the lines of its programs.
-    fn compile(
-        definition: Definition,
-        yaml: &str,
-        polling: Polled,
-        examples: Examples,
-    ) -> Result<Self, DefinitionError> {
+    fn new(definition: Definition, yaml: &str, polling: Polled, examples: Examples) -> Result<Self, DefinitionError> {
         let Definition { key, name, hub, description, webhook, .. } = definition;
         let scope = webhook.as_ref().map(|webhook| webhook.scope);
         let webhook = webhook.unwrap_or_else(Webhook::none);
@@ -228,16 +234,13 @@ impl Connector {
             return Err(DefinitionError { line: 0, message: format!("a table cannot be called {}", &taken[1..]) });
         }
         variables.splice(0..0, own);
-        let mapping = webhook.mapping.as_ref().map(|code| compile(code, yaml, &variables)).transpose()?;
-        let account = match &account {
-            Some(code) => Some(Account {
-                program: compile(code, yaml, &[HEADERS])?,
-                headers: code.value.contains(HEADERS),
-                characters: account_characters.unwrap_or(usize::MAX),
-                must_match: account_must_match,
-            }),
-            None => None,
-        };
+        let mapping = webhook.mapping.as_ref().map(|code| program(code, yaml, &variables));
+        let account = account.map(|code| Account {
+            program: program(&code, yaml, &[HEADERS]),
+            headers: code.value.contains(HEADERS),
+            characters: account_characters.unwrap_or(usize::MAX),
+            must_match: account_must_match,
+        });
         // By mention, so that a word in a comment costs time and nothing else.
         let mentions = |variable| webhook.mapping.as_ref().is_some_and(|mapping| mapping.value.contains(variable));
         let uses = Uses {
@@ -578,12 +581,12 @@ fn named(wanted: &[HeaderName], headers: &HeaderMap) -> Val {
     object(wanted.iter().filter_map(|name| Some((name.as_str(), text(only(name)?)))))
 }
 
-/// Compiles a program of the definition `text`. A block scalar's first line is the one after its `|`.
-fn compile(code: &Spanned<String>, text: &str, variables: &[&str]) -> Result<Program, DefinitionError> {
+/// A program of the definition `text`. A block scalar's first line is the one after its `|`.
+fn program(code: &Spanned<String>, text: &str, variables: &[&str]) -> Program {
     let line = code.defined.line();
     let opening = usize::try_from(line).ok().and_then(|line| text.lines().nth(line.saturating_sub(1)));
     let block = opening.is_some_and(|opening| opening.trim_end().ends_with(['|', '-', '+', '>']));
-    Program::compile(&code.value, line + u64::from(block), variables)
+    Program::new(&code.value, line + u64::from(block), variables)
 }
 
 pub(crate) fn text(text: &str) -> Val {

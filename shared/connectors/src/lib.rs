@@ -1,7 +1,7 @@
 //! Connectors are data: one YAML definition per provider, and one engine that reads them.
 //!
 //! *Promise:* everything here is a pure function of its arguments. No clock (the time is passed in), no randomness, no
-//! I/O; a compiled [`Connector`] is shared freely between threads. No request, however hostile, panics or overflows the
+//! I/O; a [`Connector`] is shared freely between threads. No request, however hostile, panics or overflows the
 //! stack.
 //!
 //! *Flow* of one webhook:

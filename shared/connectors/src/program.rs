@@ -1,4 +1,5 @@
-//! A definition's jq programs: compiled once, run per entry.
+//! A definition's jq programs: compiled once, when first run or [asked to](Program::compiled), and run per entry. Whoever only
+//! looks a definition up neither compiles them nor, when it is linked, carries jq.
 //!
 //! A program sees its input and its variables, nothing else: what reads the clock, the environment or files, ends the
 //! process, or parses JSON with jaq's own reader (which has no depth limit) is left out, and so is what needs it.
@@ -14,7 +15,7 @@
 //! | `stem(separator)` | all but the last word, `deal.stage`; the whole where there is but one; null where there is none |
 //! | `ending(separator)` | the last word, `changed`; null where there is none |
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jaq_core::data::JustLut;
 use jaq_core::load::{Arena, Error as LoadError, File, Loader};
@@ -59,11 +60,44 @@ const STANDARD: [&str; 20] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failed;
 
-pub(crate) struct Program(Filter<JustLut<Val>>);
+/// A program of a definition.
+pub(crate) struct Program {
+    code: String,
+    line: u64,
+    variables: Vec<String>,
+    compiled: OnceLock<Compiled>,
+}
 
 impl Program {
-    /// Compiles `code`, whose first line is `line` of the definition; `variables` are named with their `$`.
-    pub(crate) fn compile(code: &str, line: u64, variables: &[&str]) -> Result<Self, DefinitionError> {
+    /// A program whose first line is `line` of the definition; `variables` are named with their `$`.
+    pub(crate) fn new(code: &str, line: u64, variables: &[&str]) -> Self {
+        let variables = variables.iter().map(|name| (*name).to_owned()).collect();
+        Self { code: code.to_owned(), line, variables, compiled: OnceLock::new() }
+    }
+
+    /// The program, compiled.
+    pub(crate) fn compiled(self) -> Result<Self, DefinitionError> {
+        let compiled = Compiled::new(&self.code, self.line, &self.variables)?;
+        Ok(Self { compiled: OnceLock::from(compiled), ..self })
+    }
+
+    /// The program's outputs for `input`; it ends at the first failure.
+    ///
+    /// # Panics
+    /// When a program does not compile that nobody asked to be: a built-in one, of which a test rules that out.
+    pub(crate) fn run(&self, variables: Vars<Val>, input: Val) -> impl Iterator<Item = Result<Val, Failed>> {
+        let compile = || match Compiled::new(&self.code, self.line, &self.variables) {
+            Ok(compiled) => compiled,
+            Err(error) => panic!("a built-in program does not compile: {error}"),
+        };
+        self.compiled.get_or_init(compile).run(variables, input)
+    }
+}
+
+struct Compiled(Filter<JustLut<Val>>);
+
+impl Compiled {
+    fn new(code: &str, line: u64, variables: &[String]) -> Result<Self, DefinitionError> {
         let at = |place: &str, message: String| {
             let offset = (place.as_ptr() as usize).checked_sub(code.as_ptr() as usize);
             let before = offset.and_then(|offset| code.get(..offset)).unwrap_or_default();
@@ -89,7 +123,7 @@ impl Program {
         let natives = jaq_core::funs().chain(jaq_std::base_funs()).chain(jaq_json::funs()).chain(ours());
         Compiler::default()
             .with_funs(natives.filter(|(name, _, _)| !WITHHELD.contains(name)))
-            .with_global_vars(variables.iter().copied())
+            .with_global_vars(variables.iter().map(String::as_str))
             .compile(modules)
             .map(Self)
             .map_err(|errors| match errors.first().and_then(|(_, errors)| errors.first()) {
@@ -98,8 +132,7 @@ impl Program {
             })
     }
 
-    /// The program's outputs for `input`; it ends at the first failure.
-    pub(crate) fn run(&self, variables: Vars<Val>, input: Val) -> impl Iterator<Item = Result<Val, Failed>> {
+    fn run(&self, variables: Vars<Val>, input: Val) -> impl Iterator<Item = Result<Val, Failed>> {
         let context = Ctx::<JustLut<Val>>::new(&self.0.lut, variables);
         self.0.id.run((context, input)).map(|output| unwrap_valr(output).map_err(|_| Failed))
     }
@@ -158,7 +191,7 @@ mod tests {
     use super::*;
 
     fn run(code: &str, input: &str) -> String {
-        let program = Program::compile(code, 1, &[]).unwrap();
+        let program = Program::new(code, 1, &[]).compiled().unwrap();
         let input: Val = serde_json::from_str(input).unwrap();
         let outputs: Vec<String> =
             program.run(Vars::new([]), input).map(|output| output.map_or("failed".into(), |v| v.to_string())).collect();

@@ -21,7 +21,8 @@
 //! not the answer; calling it a failure would post to a receiver that said 2xx again. Without a status it is a
 //! [`Failure`] that says whose fault it was.
 //!
-//! What providers are asked goes the same way, in the module [`fetch`]; their answers are read whole, up to a cap.
+//! What providers are asked goes the same way, in the module [`fetch`], and what tokens are asked for in [`exchange`]; their
+//! answers are read whole, up to a cap.
 //!
 //! **Not promised: that a failed post was not received.** No post is sent twice on our own account. Below us, the HTTP
 //! library sends again only what provably was not processed: a request that a kept connection could not begin to write,
@@ -37,6 +38,7 @@ mod certificate;
 mod client;
 mod confidential;
 pub mod crypto;
+pub mod exchange;
 mod failure;
 pub mod fetch;
 mod home;

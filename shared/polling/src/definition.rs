@@ -4,7 +4,8 @@
 //! base_url: https://api.hubapi.com      # or https://{site}.example.com, or {instance_url}, which is a whole one
 //! defaults: { site: eu }                # what {…} is filled with where the instance's configuration has nothing
 //! authentication:                       # oauth2, api_key, basic, none, or a choice of them by configuration
-//!   oauth2: { authorize_url, token_url, scopes: […], client_auth: basic, rotating: true, parameters: {…} }
+//!   oauth2: { authorize_url, token_url, scopes: […], client_auth: basic, rotating: true, parameters: {…},
+//!             signs: […], keeps: { instance_url: instance_url }, redirect: { event.vendor.account: realmId } }
 //!   api_key: { header: x-api-key, prefix: "", setting: api.key }   # or query: the parameter; {…} may stand in both
 //!   basic: { username: user, password: api.secret }   # configuration keys; either may be left out
 //!   none: {}

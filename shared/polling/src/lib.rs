@@ -25,6 +25,7 @@ pub mod classify;
 pub mod configuration;
 pub mod dates;
 pub mod definition;
+pub mod oauth;
 pub mod pagination;
 pub mod path;
 pub mod placeholders;

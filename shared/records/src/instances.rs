@@ -16,6 +16,7 @@
 mod handshake;
 pub mod plans;
 mod routes;
+pub(crate) mod sealed;
 mod views;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::accounts::{self, Account, Grant, KeyKind};
 use crate::wheel::{self, Minutes, Place};
-use crate::{RecordError, schema};
+use crate::{RecordError, grants, schema};
 
 use handshake::handshake_key;
 pub use handshake::{Kept, handshake, keep_handshake};
@@ -37,11 +38,12 @@ pub use routes::{
     FINDER_VALUE_BYTES, FinderRefused, INSTANCES_PER_ACCOUNT, PATHS, PATHS_PER_ACCOUNT, Sought, accountless,
     check_finder, finder_paths, found, glimpsed, routed,
 };
+use sealed::open;
 pub use views::{
     CallbackCredentials, CallbackView, MAPPING_PREFIX, SealedSecret, WebhookView, callback_view, glimpsed_view,
     webhook_views,
 };
-use views::{TOKEN, TokenView, callback_key, open, token_key, views, webhook_key};
+use views::{TOKEN, TokenView, callback_key, token_key, views, webhook_key};
 
 /// An instance as the API shows it: without secrets.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -377,6 +379,7 @@ pub async fn delete<P: Platform>(platform: &P, before: &Stored) -> Result<(), Re
         Write::delete(callback_key(instance.id)),
         Write::delete(token_key(instance.id)),
         plans::delete(instance.id),
+        grants::delete(instance.id),
         Write::delete(owner_key(instance.account, instance.id)),
         Write::delete(accounts::grant_key(before.token.expose_secret())),
     ];

@@ -11,7 +11,10 @@
 //! | [`retries`] | `RETRY#minute#shard` / …; `TICK` / `MARK` | wake-ups further ahead than a message can be delayed |
 //! | [`wheel`] | `INTERVALS` / minutes; `WHEEL#minutes#slot#shard` / id; `TICK` / `WHEEL` | who is polled when: written with the instance, never when it is polled |
 //! | [`polls`] | `POLL#id` / `CLAIM`, `STATE`, `STATE#version#n` | where an instance's polls stand, and who may move them on |
+//! | [`health`] | `POLL#id` / `HEALTH` | how its polls fare, where they fail |
 //! | [`plans`] | `POLL#id` / `PLAN` | what the poller needs of an instance |
+//! | [`grants`] | `POLL#id` / `GRANT` | the tokens of a consent, as its provider replaced them |
+//! | [`budgets`] | `BUDGET#connector#provider account` / account; `BUDGET#connector` / account | accounts that their provider wants left alone |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
 //!
@@ -24,7 +27,10 @@
 pub mod accounts;
 pub mod batches;
 pub mod bodies;
+pub mod budgets;
 pub mod deliveries;
+pub mod grants;
+pub mod health;
 pub mod instances;
 pub mod markers;
 pub mod payload;

@@ -21,11 +21,15 @@
 //! *Failure:* a crash leaves a claim that runs out, and pieces that the next move deletes. What is lost is time: until the
 //! claim runs out the position does not move, and then the same ids are told again, never fewer.
 
+use std::collections::BTreeMap;
+
 use events::{InstanceId, Timestamp};
 use platform::{Condition, Item, Key, Platform, Query, Table as _, TableError, Version, Write};
-use polling::position::State;
+use polling::position::{Decoded, Place, State};
 use serde::{Deserialize, Serialize};
 
+use crate::grants::GRANT;
+use crate::health::HEALTH;
 use crate::{RecordError, schema};
 
 /// Bytes of a piece: below the item limit with room for the key and the header line.
@@ -148,6 +152,26 @@ fn key(instance: InstanceId, sort: &str) -> Key {
     Key::new(partition(instance), sort)
 }
 
+pub(crate) fn state_key(instance: InstanceId) -> Key {
+    key(instance, STATE)
+}
+
+/// Where the item of an instance's state says that its resources stand, without what was told.
+pub(crate) fn places(instance: InstanceId, item: &Item) -> Result<BTreeMap<String, Place>, RecordError> {
+    Ok(decode_state(instance, item, &[])?.state.places)
+}
+
+/// The state that an item and its pieces hold.
+fn decode_state(instance: InstanceId, item: &Item, pieces: &[&Item]) -> Result<Decoded, RecordError> {
+    let (record, head) = schema::decode_with::<StateRecord>(item)?;
+    let told = told(instance, item.version, record.pieces, pieces)?;
+    let damaged = |error: std::str::Utf8Error| RecordError::Damaged(format!("{:?}", item.key), error.to_string());
+    let head = std::str::from_utf8(&head).map_err(damaged)?;
+    let decoded = State::decode(head, told.lines());
+    let decoded = decoded.map_err(|error| RecordError::State(format!("{:?}", item.key), error))?;
+    Ok(Decoded { generation: record.generation, ..decoded })
+}
+
 impl Standing {
     /// Where an instance's polls stand by the items of its partition `POLL#id`; those that are not its own are left alone.
     /// `None`: a move came in between, and the items are of before and after it.
@@ -168,14 +192,8 @@ impl Standing {
             pieces: pieces.iter().map(|item| item.key.clone()).collect(),
         };
         if let Some(item) = find(STATE) {
-            let (record, head) = schema::decode_with::<StateRecord>(item)?;
-            let told = told(instance, item.version, record.pieces, &pieces)?;
-            let failed = |error| RecordError::State(format!("{:?}", item.key), error);
-            let damaged =
-                |error: std::str::Utf8Error| RecordError::Damaged(format!("{:?}", item.key), error.to_string());
-            let head = std::str::from_utf8(&head).map_err(damaged)?;
-            let decoded = State::decode(head, told.lines()).map_err(failed)?;
-            standing.generation = record.generation;
+            let decoded = decode_state(instance, item, &pieces)?;
+            standing.generation = decoded.generation;
             standing.forgotten = decoded.missing > 0;
             standing.state = decoded.state;
         }
@@ -347,6 +365,7 @@ pub async fn release<P: Platform>(platform: &P, claim: &Claim) -> Result<(), Rec
 /// The table's: some may be left.
 pub async fn forget<P: Platform>(platform: &P, instance: InstanceId) -> Result<(), RecordError> {
     let keys = items(platform, instance).await?.into_iter().map(|item| item.key);
-    let ours = keys.filter(|key| [CLAIM, STATE].contains(&key.sort.as_str()) || key.sort.starts_with(PIECE));
+    let ours =
+        keys.filter(|key| [CLAIM, STATE, GRANT, HEALTH].contains(&key.sort.as_str()) || key.sort.starts_with(PIECE));
     Ok(platform.table().write_many(ours.map(Write::delete).collect()).await?)
 }

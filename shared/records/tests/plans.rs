@@ -15,7 +15,7 @@ use events::configuration::{
 use platform::testing::MemoryPlatform;
 use platform::{Platform as _, Purpose, Table as _, Vault as _};
 use pollhook_records::instances::{self, Secrets, Stored, Webhooks};
-use pollhook_records::plans::{self, Plan};
+use pollhook_records::plans::{self, Plan, Read};
 use pollhook_records::polls::{self, Claimed};
 use polling::definition::Polling;
 use polling::position::{Place, State};
@@ -34,7 +34,7 @@ async fn made(platform: &MemoryPlatform, plain: &[(&str, &str)], secrets: &[(&st
 
 async fn plan(platform: &MemoryPlatform, plain: &[(&str, &str)]) -> Plan {
     let id = made(platform, plain, &[]).await.instance.id;
-    plans::read(platform, id).await.unwrap().unwrap().0
+    plans::read(platform, id).await.unwrap().unwrap().plan
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_poll_begins_with_one_query_for_the_plan_and_where_the_polls_stand() {
     let plain = [("base.url", "https://a.example"), (POLLER_CONFIGURATION, "{}"), (CALLBACK_URL, "https://c.example")];
     let stored = made(&platform, &plain, &[]).await;
     let id = stored.instance.id;
-    let (plan, standing) = plans::read(&platform, id).await.unwrap().unwrap();
+    let Read { plan, standing, .. } = plans::read(&platform, id).await.unwrap().unwrap();
     let settings = [("base.url", "https://a.example"), (POLLER_CONFIGURATION, "{}")];
     let settings: BTreeMap<String, String> =
         settings.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -56,7 +56,7 @@ async fn a_poll_begins_with_one_query_for_the_plan_and_where_the_polls_stand() {
     let Claimed::Ours(claim) = polls::claim(&platform, &standing, "me", until).await.unwrap() else { panic!() };
     let state = State { places: [("files".to_owned(), Place::Cursor("c".into()))].into() };
     polls::advance(&platform, &claim, state.clone()).await.unwrap();
-    let (again, standing) = plans::read(&platform, id).await.unwrap().unwrap();
+    let Read { plan: again, standing, .. } = plans::read(&platform, id).await.unwrap().unwrap();
     assert_eq!((again, standing.state), (plan, state));
     polls::forget(&platform, id).await.unwrap();
     assert!(plans::read(&platform, id).await.unwrap().is_some(), "the plan is the API's to delete");
@@ -76,7 +76,7 @@ async fn an_instance_has_a_plan_as_long_as_it_is_polled_and_it_says_what_the_ins
     let stored = instances::create(&platform, &owner, provision, &polled).await.unwrap();
     let id = stored.instance.id;
     let said = async || {
-        let (plan, _) = plans::read(&platform, id).await.unwrap()?;
+        let plan = plans::read(&platform, id).await.unwrap()?.plan;
         let secrets = plan.secrets(&platform).await.unwrap();
         Some((plan.settings["base.url"].clone(), secrets["api.key"].expose_secret().to_owned()))
     };
@@ -102,7 +102,7 @@ async fn the_poller_gets_the_secrets_that_the_provider_is_asked_with_and_no_othe
     let platform = platform(2);
     let secrets = [("api.key", "clear-key"), (SIGNATURE_KEY, "clear-signature"), ("other.password", "clear-other")];
     let id = made(&platform, &[], &secrets).await.instance.id;
-    let (plan, _) = plans::read(&platform, id).await.unwrap().unwrap();
+    let plan = plans::read(&platform, id).await.unwrap().unwrap().plan;
     let opened = plan.secrets(&platform).await.unwrap();
     let opened: Vec<_> = opened.iter().map(|(key, secret)| (key.as_str(), secret.expose_secret())).collect();
     assert_eq!(opened, [("api.key", "clear-key")]);
@@ -174,7 +174,7 @@ proptest! {
             let pairs = |map| BTreeMap::iter(map).map(|(key, value): (&String, &String)| (key.as_str(), value.as_str()));
             let given: (Vec<_>, Vec<_>) = (pairs(&plain).collect(), pairs(&secrets).collect());
             let id = made(&platform, &given.0, &given.1).await.instance.id;
-            let (plan, _) = plans::read(&platform, id).await.unwrap().unwrap();
+            let plan = plans::read(&platform, id).await.unwrap().unwrap().plan;
             for (key, value) in &plain {
                 let seen = plan.settings.get(key) == Some(value);
                 prop_assert_eq!(seen, !key.starts_with("event.notification."), "{}", key);

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_sdk_kms::types::DataKeySpec;
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{get, post};
 use cloud_tests::cloud;
 use cloud_tests::emulator::{KEY, REGION};
 use cloud_tests::function::Function;
+use events::message::PollsJob;
+use events::{InstanceId, Message, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -83,9 +85,22 @@ async fn callback() -> String {
     url
 }
 
+/// A provider that has nothing new.
+async fn provider() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/things", get(async || r#"{"data":[]}"#));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
 /// One event, worked on by one process; what it answered.
 async fn once(binary: &Path, environment: &[(String, String)], event: String) -> Value {
-    let answer = Function::start(binary, environment).await.answer(event).await;
+    answered(&Function::start(binary, environment).await, event).await
+}
+
+async fn answered(function: &Function, event: String) -> Value {
+    let answer = function.answer(event).await;
     assert_eq!(answer["statusCode"], 200, "{answer}");
     serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
 }
@@ -141,6 +156,31 @@ impl Deployed {
         let message: Value = serde_json::from_str(&batch).unwrap();
         let event_id = message["m"]["batch"]["events"][0]["id"].as_str().unwrap().to_owned();
         Self { batches_url: batches, environment, authorization, batch, event_id, number: AtomicU32::new(2) }
+    }
+
+    /// A job of so many instances that are polled, whose provider has nothing new.
+    pub(crate) async fn polls(&self, folder: &Path, count: usize) -> String {
+        let api = Function::start(&folder.join("instances-api"), &self.environment).await;
+        let things = json!({ "things": {
+            "url": "/things?since=${gmtDate:yyyy-MM-dd'T'HH:mm:ss'Z'}", "recordsField": "data", "idField": "id",
+            "datesConfiguration": { "updatedDateField": "updated_at", "updatedDateFormat": "yyyy-MM-dd'T'HH:mm:ss'Z'" },
+        }});
+        let callback = self.environment.iter().find(|(name, _)| name == "TWIN_CALLBACK").map(|(_, url)| url.as_str());
+        let instance = json!({ "name": "Acme", "element": { "key": "http" }, "configuration": {
+            "base.url": provider().await, "api.key": "customer-key", "event.poller.configuration": things,
+            "event.notification.callback.url": callback, "event.notification.signature.key": "MyKey",
+        }});
+        let headers = json!({ "authorization": self.authorization, "content-type": "application/json" });
+        let provision = request("POST", &format!("{BASE}/instances"), &headers, &instance.to_string());
+        let mut instances = Vec::with_capacity(count);
+        for _ in 0..count {
+            let made = answered(&api, provision.clone()).await;
+            let id = made["id"].as_u64().and_then(|id| u32::try_from(id).ok()).unwrap();
+            instances.push(InstanceId::try_from(id).unwrap());
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let at = Timestamp::from_seconds(i64::try_from(now.as_secs()).unwrap());
+        records(&[Message::Polls(PollsJob { instances, at, failed: 0 }).encode()])
     }
 
     pub(crate) fn batches_url(&self) -> &str {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use egress::Client;
+use egress::exchange::NoAnswer;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use platform::Platform as _;
 use platform::testing::MemoryPlatform;
 use poller::poll::{Answer, Fetch, Trouble};
 use polling::definition;
+use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
 use serde_json::Value;
 use simulators::Simulator;
@@ -93,6 +95,11 @@ fn id(value: &Value) -> String {
 }
 
 impl<S: Subject> Fetch for Way<'_, S> {
+    /// Histories have access tokens that no poll can refresh.
+    async fn exchange(&self, _: &TokenRequest) -> Result<Answer, NoAnswer> {
+        Err(NoAnswer::Unsent("nobody gives tokens here".into()))
+    }
+
     async fn fetch(&self, request: &Request, credential: Option<&Credential>) -> Result<Answer, Trouble> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         for _ in 0..self.yields[number % self.yields.len()] {

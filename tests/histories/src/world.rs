@@ -10,12 +10,13 @@ use events::{InstanceId, Message, Timestamp};
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, QueueError, Table as _, TableError};
 use poller::poll::{End, Outcome, Worker, poll_instance};
+use poller::{Accounts, Slots};
 use polling::definition::Polling;
 use records::instances::{self, Provision, Secrets, Webhooks};
 use records::{accounts, plans};
 use secrecy::SecretString;
 use serde_json::Value;
-use simulators::{Fault, Simulator, When};
+use simulators::{Clock, Fault, Simulator, When};
 
 use crate::bugs::{Bug, Planted};
 use crate::dice::Dice;
@@ -53,6 +54,8 @@ pub(crate) struct Trouble {
 pub(crate) struct World<'p, S: Subject> {
     pub(crate) simulator: Simulator<S::Provider>,
     memory: MemoryPlatform,
+    /// What the poller remembers of the accounts that it asks.
+    accounts: Accounts,
     polling: &'p Polling,
     bug: Option<Bug>,
     client: Option<Client>,
@@ -73,6 +76,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Nothing yet. Whoever waits lets time pass.
+fn remembered(memory: &MemoryPlatform, clock: &Clock) -> Accounts {
+    let (memory, clock) = (memory.clone(), clock.clone());
+    Accounts::waiting(move |time| {
+        memory.advance(time);
+        clock.set(memory.now());
+        Box::pin(std::future::ready(()))
+    })
+}
+
 impl<'p, S: Subject> World<'p, S> {
     /// A world in which nothing has happened yet, and the settings of an instance.
     pub(crate) fn new(
@@ -86,6 +99,7 @@ impl<'p, S: Subject> World<'p, S> {
         let simulator = S::start(START, &mut dice);
         let settings = S::settings(&simulator, &mut dice);
         let world = Self {
+            accounts: remembered(&memory, simulator.clock()),
             simulator,
             memory,
             polling,
@@ -123,7 +137,13 @@ impl<'p, S: Subject> World<'p, S> {
         self.memory.table().transact(vec![plan]).await.unwrap();
         (self.instance, self.provisioned) = (stored.instance.id, stored.instance.created_at);
         self.note("the instance is made");
+        self.restart();
+    }
+
+    /// Another process, which remembers nothing.
+    fn restart(&mut self) {
         self.memory = self.memory.restart();
+        self.accounts = remembered(&self.memory, self.simulator.clock());
     }
 
     pub(crate) fn note(&mut self, what: &str) {
@@ -206,7 +226,7 @@ impl<'p, S: Subject> World<'p, S> {
         let crashed = outcomes.is_err();
         let text = format!("{outcomes:?}");
         let outcomes = outcomes.unwrap_or_default();
-        self.memory = self.memory.restart();
+        self.restart();
         self.simulator.heal();
         let all = |outcome: &Outcome| outcome.end == End::Asked && outcome.troubles.is_empty();
         let poll = Poll {
@@ -239,7 +259,19 @@ impl<'p, S: Subject> World<'p, S> {
         let now = self.memory.now();
         let platform = Planted::new(&self.memory, self.bug);
         let (asks_until, claims_until) = (now.plus(ASKS), now.plus(CLAIMS));
-        let worker = Worker { platform: &platform, fetch: &way, polling: &known, name: "a", asks_until, claims_until };
+        let worker = Worker {
+            platform: &platform,
+            fetch: &way,
+            polling: &known,
+            account_key: &|_, name| name.to_owned(),
+            accounts: &self.accounts,
+            slot: &Slots::new(1).take().await,
+            // Whoever is asked for leaves no resource out, so what a poll found is all that there was.
+            asked: true,
+            name: "a",
+            asks_until,
+            claims_until,
+        };
         poll_instance(&worker, self.instance).await
     }
 

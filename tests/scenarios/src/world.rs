@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use instances_api::Api;
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Queue as _};
-use poller::{Poll, Polled, Poller};
+use poller::{Accounts, Due, Poll, Polled, Poller};
 use records::accounts::{self, Account};
 use records::deliveries::{self, Delivery};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -47,7 +47,7 @@ const LOOKS: usize = 500;
 struct Polls(Mutex<Vec<InstanceId>>);
 
 impl Poll for Polls {
-    async fn poll(&self, instance: InstanceId, _: Timestamp, _: Timestamp) -> Polled {
+    async fn poll(&self, Due { instance, .. }: Due<'_>) -> Polled {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
         Polled::Done
     }
@@ -60,6 +60,8 @@ struct Process {
     receiver: Arc<Receiver<Faulty>>,
     /// Two, as of two processes: what one of them is at work on, the other does not know.
     dispatchers: [Dispatcher<Faulty, Caller, FaultyBus>; 2],
+    /// What the poller knows of providers' accounts. To wait for one takes no time.
+    accounts: Accounts,
 }
 
 impl Process {
@@ -85,6 +87,7 @@ impl Process {
                 let bus = platform.bus().clone();
                 Dispatcher::new(Arc::clone(&shared), caller(), bus, Arc::clone(&policy), retry)
             }),
+            accounts: Accounts::waiting(|_| Box::pin(std::future::ready(()))),
             platform,
         }
     }
@@ -280,7 +283,8 @@ impl World {
     pub async fn poll_job(&self, message: &str) -> Result<(), poller::Fault> {
         match &self.asks {
             Some(fetch) => {
-                let poller = Poller { platform: self.platform(), fetch, catalogue: connectors::catalogue() };
+                let (catalogue, accounts) = (connectors::catalogue(), &self.process.accounts);
+                let poller = Poller { platform: self.platform(), fetch, catalogue, accounts };
                 poller::handle(self.platform(), &poller, message, MINUTE).await
             }
             None => poller::handle(self.platform(), &self.polls, message, MINUTE).await,

@@ -12,6 +12,7 @@ mod items;
 mod listing;
 mod ping;
 mod polled;
+mod pollers;
 mod provisioning;
 mod release;
 mod replacing;

@@ -5,13 +5,14 @@
 //! left behind, also when something fails.
 //!
 //! *Flow.* [`scenarios`] says what is sent and what must come of it ([`recorded`]: every connector's examples, also those of
-//! a provider that the demo defines itself, in a file as any user could); [`provider`] provisions and sends; the receiver of
+//! a provider that the demo defines itself, in a file as any user could; [`polled`]: an API that is asked); [`provider`] provisions and sends; the receiver of
 //! `listen` takes what arrives; [`ledger`] compares, and [`reply`] how webhooks are
 //! answered; [`table`] shows. Waiting is for what is expected, up to a deadline.
 //! Whether something arrives that should not can only be seen while the demo runs: the longest expected wait (a retry,
 //! some five seconds) leaves time for it, and the server finishes what is at work before the account is closed.
 
 mod ledger;
+mod polled;
 mod provider;
 mod recorded;
 mod reply;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use events::configuration::POLLER_REFRESH_INTERVAL;
 use events::{InstanceId, SignatureKey};
 use ipnet::{IpNet, Ipv4Net};
 use platform::{Clock as _, OsRandom, Random as _, SystemClock};
@@ -35,6 +37,7 @@ use tokio::task::JoinHandle;
 use crate::config::Serve;
 use crate::definitions::{self, Loaded};
 use crate::demo::ledger::Ledger;
+use crate::demo::polled::Bookings;
 use crate::demo::provider::Provider;
 use crate::demo::reply::Wanted;
 use crate::demo::scenarios::{Scenario, Send};
@@ -67,6 +70,8 @@ pub(crate) enum DemoError {
     Http(#[from] reqwest::Error),
     #[error("an instance was not provisioned: {0}")]
     Provision(String),
+    #[error("an instance was not changed: {0}")]
+    Change(String),
     #[error("a notification was not told in time")]
     Untold,
     #[error("a webhook could not be signed: {0}")]
@@ -137,12 +142,14 @@ async fn demonstrate(folder: &Path, paint: Paint) -> Result<bool, DemoError> {
     let settings = settings(folder);
     let file = format!("{OWN_KEY}.yaml");
     let loaded = define(settings.connectors.as_deref(), &file)?;
-    let scenarios = scenarios::all(&loaded.catalogue, OWN_KEY, &file, SystemClock.now());
+    let mut scenarios = scenarios::all(&loaded.catalogue, OWN_KEY, &file, SystemClock.now());
+    let bookings = Bookings::start(secret()).await?;
+    scenarios.extend(loaded.catalogue.get("http").map(|http| bookings.scenario(http)));
     let (signature_key, webhook_secret) = (secret(), secret());
     let mut callbacks = Callbacks::start(&SignatureKey::new(signature_key.as_str().into())?).await?;
     let running = serve::start(&settings).await?;
     let provider = Provider::new(&running.public_url, &running.authorization)?;
-    introduce(&running, &callbacks, folder, paint);
+    introduce(&running, &callbacks, &bookings, folder, paint);
 
     let instances = provision(&provider, &scenarios, &callbacks, &signature_key, &webhook_secret).await?;
     say!("  instances  {} provisioned over POST /elements/api-v2/instances\n", instances.len());
@@ -150,8 +157,10 @@ async fn demonstrate(folder: &Path, paint: Paint) -> Result<bool, DemoError> {
 
     let mut book = Book::new(&scenarios, paint);
     let sending = send(&provider, &scenarios, &instances, &webhook_secret);
-    let (answers, ()) = tokio::join!(sending, book.keep(&mut callbacks.arrivals));
+    let polling = poll(&provider, &bookings, instances.get(polled::NAME).copied());
+    let (answers, polled, ()) = tokio::join!(sending, polling, book.keep(&mut callbacks.arrivals));
     book.keep_rest(running, &mut callbacks.arrivals).await;
+    polled?;
     for Answer { scenario, wanted, fault } in answers {
         match fault {
             Ok(fault) => book.ledger.answered(scenario, wanted, fault),
@@ -189,12 +198,13 @@ fn settings(folder: &Path) -> Serve {
     }
 }
 
-fn introduce(running: &Running, callbacks: &Callbacks, folder: &Path, paint: Paint) {
-    say!("{}\n", paint.bold("Pollhook demo: a real server, a real callback, webhooks as the providers sign them"));
+fn introduce(running: &Running, callbacks: &Callbacks, bookings: &Bookings, folder: &Path, paint: Paint) {
+    say!("{}\n", paint.bold("Pollhook demo: a real server, a real callback, webhooks as the providers sign them, and an API that is polled"));
     say!("  server     {}", running.public_url);
     say!("  data       {} (removed at the end)", folder.display());
     say!("  callbacks  http://{} checks both signatures", callbacks.steady);
     say!("             http://{} does too, and answers each first attempt 503", callbacks.failing);
+    say!("  polled     {}/bookings, which sends no webhooks", bookings.url());
     say!("  provider   invented, and all that Pollhook knows of it is connectors/{OWN_KEY}.yaml there:");
     let definition = OWN_DEFINITION.lines().take_while(|line| !line.starts_with("examples:"));
     definition.for_each(|line| say!("{}", paint.dim(&format!("               {line}"))));
@@ -246,6 +256,15 @@ async fn send<'s>(
         }
     }
     answers
+}
+
+/// Makes what a poll is to find, and has the instance polled before its turn: its polling is changed.
+async fn poll(provider: &Provider, bookings: &Bookings, instance: Option<InstanceId>) -> Result<(), DemoError> {
+    bookings.make(SystemClock.now());
+    match instance {
+        Some(instance) => provider.change(instance, POLLER_REFRESH_INTERVAL, "2").await,
+        None => Ok(()),
+    }
 }
 
 /// Shows what arrives, and books it.
@@ -334,7 +353,10 @@ impl Book {
     fn close(self, scenarios: &[Scenario<'_>], took: Duration) -> bool {
         let row = |(number, scenario): (usize, &Scenario<'_>)| Row {
             scenario: scenario.name.clone(),
-            sent: counted(scenario.sends.len(), "request"),
+            sent: match scenario.polled {
+                0 => counted(scenario.sends.len(), "request"),
+                changes => format!("{} made", counted(changes, "change")),
+            },
             expected: scenario.tally().to_string(),
             arrived: self.ledger.arrived(number).to_string(),
             faults: self.ledger.faults(number),
@@ -345,7 +367,7 @@ impl Book {
         say!("\n{}\n", table::render(&rows, self.paint));
         say!("  Answers are compared too: acknowledgements (Salesforce's is XML), and what handshakes are to echo.");
         say!(
-            "  A signal (Dropbox) says only that something changed, and became a poll job. Polling is not there yet.\n"
+            "  A signal (Dropbox) says only that something changed, and became a poll job: of an account that nobody gave\n  Pollhook a token for, so nothing is asked.\n"
         );
         let seconds = took.as_secs_f64();
         let verdict = match wrong {

@@ -11,7 +11,7 @@ use events::InstanceId;
 use platform::{Clock as _, SystemClock};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::demo::DemoError;
 use crate::demo::reply::Answered;
@@ -90,6 +90,19 @@ impl Provider {
         let provisioned: Provisioned =
             serde_json::from_str(&body).map_err(|error| DemoError::Provision(error.to_string()))?;
         Ok(provisioned.id)
+    }
+
+    /// Changes a setting of an instance over the API.
+    pub(crate) async fn change(&self, instance: InstanceId, setting: &str, value: &str) -> Result<(), DemoError> {
+        let request = self
+            .http
+            .patch(format!("{}/elements/api-v2/instances/{instance}", self.public_url))
+            .header("authorization", self.authorization.expose_secret())
+            .header("content-type", "application/json")
+            .body(json!({ "configuration": { setting: value } }).to_string());
+        let response = request.send().await?;
+        let (status, body) = (response.status(), response.text().await?);
+        if status.is_success() { Ok(()) } else { Err(DemoError::Change(format!("{status}: {body}"))) }
     }
 
     /// Waits until the history says that `instance`'s latest notification was told, or the deadline.

@@ -21,7 +21,7 @@ const STRANGER: &str = "another";
 
 /// The connector's scenario. `lines`: so many of its notifications are shown.
 pub(crate) fn recorded<'c>(connector: &'c Connector, name: String, lines: usize) -> Scenario<'c> {
-    let scenario = Scenario { name, lines, instances: Vec::new(), sends: Vec::new(), expected: Vec::new() };
+    let scenario = Scenario { name, lines, instances: Vec::new(), sends: Vec::new(), polled: 0, expected: Vec::new() };
     let mut recording = Recording { connector, scenario, handed_over: None };
     let (handshakes, others): (Vec<_>, Vec<_>) =
         connector.examples().iter().enumerate().partition(|(_, example)| example.answer.is_some());

@@ -71,6 +71,8 @@ pub(crate) struct Scenario<'c> {
     pub(crate) instances: Vec<Instance<'c>>,
     /// What is sent, in order.
     pub(crate) sends: Vec<Send<'c>>,
+    /// How many changes are made that a poll is to find.
+    pub(crate) polled: usize,
     /// What must arrive.
     pub(crate) expected: Vec<Expected>,
 }
@@ -128,7 +130,8 @@ impl<'c> Instance<'c> {
         match (self.connector.secret_keys().first(), secret) {
             (Some(key), Some(secret)) => set(key, secret),
             (Some(_), None) => {}
-            (None, _) => set(configuration::VENDOR_VERIFICATION, "none"),
+            (None, _) if self.connector.has_webhooks() => set(configuration::VENDOR_VERIFICATION, "none"),
+            (None, _) => {}
         }
         if let Some(account) = &self.account {
             set(configuration::VENDOR_ACCOUNT, account);
@@ -146,7 +149,7 @@ struct HubSpot<'c> {
 impl<'c> HubSpot<'c> {
     fn scenario(&self, name: &str, instances: Vec<Instance<'c>>, sends: Vec<Send<'c>>, count: usize) -> Scenario<'c> {
         let expected = instances.iter().flat_map(|instance| notifications(&instance.name, &created(count)));
-        Scenario { name: name.to_owned(), lines: usize::MAX, expected: expected.collect(), instances, sends }
+        Scenario { name: name.to_owned(), lines: usize::MAX, expected: expected.collect(), instances, sends, polled: 0 }
     }
 
     fn instance(&self, name: &str, portal: u32) -> Instance<'c> {

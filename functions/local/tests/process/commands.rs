@@ -95,7 +95,7 @@ fn the_demo_ends_as_expected_and_leaves_nothing_behind() {
     for shown in ["Salesforce", "Dropbox", "Lantern, defined in lantern.yaml", "x-lantern-signature", "1 handshake"] {
         assert!(demo.stdout.contains(shown), "{shown}: {}", demo.stdout);
     }
-    assert!(demo.stdout.contains("2 signals") && demo.stdout.contains("Polling is not there yet"), "{}", demo.stdout);
+    assert!(demo.stdout.contains("2 signals") && demo.stdout.contains("12 changes made"), "{}", demo.stdout);
     assert!(demo.stdout.lines().count() < 80, "short enough to be read: {}", demo.stdout);
     assert!(!demo.stdout.contains('✗') && !demo.stdout.contains('\u{1b}'), "{}", demo.stdout);
     assert_eq!(demo.stderr, "", "no log among the output");

@@ -3,10 +3,12 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use egress::fetch::{FetchFailure, FetchRequest, Secret};
+use egress::exchange::{Exchange, ExchangeRequest, NoAnswer};
+use egress::fetch::{FetchFailure, FetchRequest, Fetched, Secret};
 use egress::{Client, Failure, Home};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use polling::definition::Method;
+use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
 use serde_json::Value;
 use url::Url;
@@ -37,6 +39,12 @@ pub trait Fetch: Send + Sync {
         request: &Request,
         credential: Option<&Credential>,
     ) -> impl Future<Output = Result<Answer, Trouble>> + Send;
+
+    /// Asks for tokens. The form goes to its URL and nowhere else.
+    ///
+    /// # Errors
+    /// Why there is no answer, and whether the provider may have seen the form.
+    fn exchange(&self, request: &TokenRequest) -> impl Future<Output = Result<Answer, NoAnswer>> + Send;
 }
 
 impl Fetch for Client {
@@ -46,8 +54,20 @@ impl Fetch for Client {
             FetchFailure::Failed(Failure::Refused(refusal)) => Trouble::Configuration(refusal.to_string()),
             other => Trouble::Theirs(other.to_string()),
         })?;
+        Ok(fetched.into())
+    }
+
+    async fn exchange(&self, request: &TokenRequest) -> Result<Answer, NoAnswer> {
+        let TokenRequest { url, form, basic } = request.clone();
+        let url = Url::parse(&url).map_err(|_| NoAnswer::Unsent("where tokens come from is no URL".into()))?;
+        Exchange::exchange(self, ExchangeRequest { url, form, basic }).await.map(Answer::from)
+    }
+}
+
+impl From<Fetched> for Answer {
+    fn from(fetched: Fetched) -> Self {
         let body = serde_json::from_slice(&fetched.body).ok();
-        Ok(Answer { status: fetched.status, headers: fetched.headers, body, bytes: fetched.body.len() })
+        Self { status: fetched.status, headers: fetched.headers, body, bytes: fetched.body.len() }
     }
 }
 

@@ -7,7 +7,7 @@
 //! *Flow.*
 //!
 //! ```text
-//! plan and standing (one query) ─▶ each resource: ask ─▶ judge ─▶ take ─▶ next page … ─▶ finish
+//! plan, standing and health (one query) ─▶ each resource: ask ─▶ judge ─▶ take ─▶ next page … ─▶ finish
 //!                                        └▶ a step is full, or all were asked: claim ─▶ send ─▶ move the position ─┐
 //!                                        ▲                                                                        │
 //!                                        └────────────────────────── the same resource again, if there is more ◀──┘
@@ -24,11 +24,14 @@
 //!
 //! *Failure:* [`Outcome`] says whose. Whatever is not told stays where it is, and the next poll finds it.
 
+mod credential;
 mod fetch;
+mod gate;
 mod outcome;
 mod read;
 mod settle;
 mod step;
+mod vitals;
 
 use std::collections::BTreeMap;
 
@@ -37,18 +40,22 @@ use metrics::counter;
 use platform::Platform;
 use polling::configuration::{self, Configuration, Problem};
 use polling::definition::Polling;
-use polling::request::{Credential, CredentialError, Query};
-use records::instances::Secrets;
-use records::plans::{self, Plan};
+use polling::request::Query;
+use records::plans::{self, Plan, Read};
 use records::polls::Standing;
-use secrecy::ExposeSecret as _;
+
+use crate::accounts::Accounts;
+use crate::slots::Slot;
 
 pub use fetch::{Answer, Fetch};
 pub use outcome::{End, Outcome, Trouble, Unpolled};
 
+use credential::{Asking, Keeper};
+use gate::Gate;
 use read::{Asker, Reading, Stop};
 use settle::settle;
 use step::Step;
+use vitals::Vitals;
 
 /// Who polls, with what, and for how long.
 pub struct Worker<'a, P, F> {
@@ -58,6 +65,14 @@ pub struct Worker<'a, P, F> {
     pub fetch: &'a F,
     /// How a connector's provider is polled, by the connector's key.
     pub polling: &'a (dyn Fn(&str) -> Option<&'a Polling> + Sync),
+    /// What counts of the name of a connector's account, by the connector's key.
+    pub account_key: &'a (dyn Fn(&str, &str) -> String + Sync),
+    /// What this worker knows of the accounts that it asks.
+    pub accounts: &'a Accounts,
+    /// The poll's place among those of the worker.
+    pub slot: &'a Slot,
+    /// Whether somebody asked for it; else its turn has come.
+    pub asked: bool,
     /// Named in claims, for people who look.
     pub name: &'a str,
     /// From then on no page is asked for: so long before this process ends that a page which is under way is answered and
@@ -69,33 +84,54 @@ pub struct Worker<'a, P, F> {
 
 /// Polls an instance once: every resource, and each until nothing more is new.
 pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, instance: InstanceId) -> Outcome {
-    match begin(worker, instance).await {
-        Ok(poll) => poll.run().await,
-        Err(end) => Outcome { told: 0, left_out: 0, troubles: BTreeMap::new(), end },
+    let read = match plans::read(worker.platform, instance).await {
+        Ok(Some(read)) => read,
+        Ok(None) => return Outcome::ended(End::Unpolled(Unpolled::Deleted)),
+        Err(error) => return Outcome::ended(End::Ours(error)),
+    };
+    let configuration = configuration::read(&read.plan.settings);
+    let vitals = Vitals::new(&read, &configuration, worker.asked, worker.platform.now());
+    if vitals.are_still() {
+        return Outcome::ended(End::Resting);
     }
+    let outcome = match begin(worker, read, configuration, &vitals).await {
+        Ok(poll) => poll.run().await,
+        Err(Stop::Account(end)) => Outcome::ended(end),
+        // Of all of it, which a blank name stands for.
+        Err(Stop::Trouble(trouble)) => {
+            Outcome { troubles: [(String::new(), trouble)].into(), ..Outcome::ended(End::Asked) }
+        }
+    };
+    vitals.note(worker.platform, &outcome).await;
+    outcome
 }
 
 async fn begin<'w, 'a, P: Platform, F: Fetch>(
     worker: &'w Worker<'a, P, F>,
-    instance: InstanceId,
-) -> Result<InstancePoll<'w, 'a, P, F>, End> {
-    let Some((plan, standing)) = plans::read(worker.platform, instance).await.map_err(End::Ours)? else {
-        return Err(End::Unpolled(Unpolled::Deleted));
-    };
+    Read { mut plan, standing, grant, .. }: Read,
+    configuration: Configuration,
+    vitals: &'w Vitals,
+) -> Result<InstancePoll<'w, 'a, P, F>, Stop> {
     if plan.disabled || !plan.events_on {
-        return Err(End::Unpolled(Unpolled::Disabled));
+        return Err(End::Unpolled(Unpolled::Disabled).into());
     }
-    let Some(polling) = (worker.polling)(&plan.connector) else { return Err(End::Unpolled(Unpolled::Connector)) };
-    let secrets = plan.secrets(worker.platform).await.map_err(End::Ours)?;
-    let credential = credential(polling, &plan, &secrets).map_err(|error| End::NoCredential(error.to_string()))?;
-    let configuration = configuration::read(&plan.settings);
-    let step = Step::new(settle(&standing.state, &configuration, polling, plan.created_at));
+    let Some(polling) = (worker.polling)(&plan.connector) else {
+        return Err(End::Unpolled(Unpolled::Connector).into());
+    };
+    let key = |name: &str| (worker.account_key)(&plan.connector, name);
+    let gate = Gate::new(&plan, key, polling.budget, (worker.accounts, worker.slot), worker.asks_until);
+    gate.open(worker.platform).await?;
+    let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
+    let settled = settle(&standing.state, &configuration, polling, plan.created_at);
+    let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
         worker,
         plan,
         polling,
-        credential,
+        gate,
+        keeper,
         configuration,
+        vitals,
         standing,
         step,
         told: 0,
@@ -104,12 +140,10 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     })
 }
 
-/// What requests say of whose they are. An access token that is refreshed takes the place of the plan's here.
-fn credential(polling: &Polling, plan: &Plan, secrets: &Secrets) -> Result<Option<Credential>, CredentialError> {
-    polling.credential(|key| {
-        let secret = secrets.get(key).map(|secret| secret.expose_secret());
-        secret.or_else(|| plan.settings.get(key).map(String::as_str))
-    })
+impl<P, F> Worker<'_, P, F> {
+    fn asking(&self) -> Asking<'_, P, F> {
+        Asking { platform: self.platform, fetch: self.fetch, asks_until: self.asks_until }
+    }
 }
 
 /// A poll of an instance that is under way.
@@ -117,8 +151,10 @@ struct InstancePoll<'w, 'a, P, F> {
     worker: &'w Worker<'a, P, F>,
     plan: Plan,
     polling: &'a Polling,
-    credential: Option<Credential>,
+    gate: Gate<'a>,
+    keeper: Keeper<'a>,
     configuration: Configuration,
+    vitals: &'w Vitals,
     /// Where the polls stand, as stored.
     standing: Standing,
     /// What is not told yet, and where it leads.
@@ -134,6 +170,8 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             Ok(end) => self.tell().await.err().unwrap_or(end),
             Err(end) => end,
         };
+        self.keeper.end(self.worker.platform).await;
+        self.gate.share(self.worker.platform).await;
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
         Outcome { told: self.told, left_out: self.left_out, troubles: self.troubles, end }
@@ -142,12 +180,13 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
     /// Asks for every resource. `Err`: telling a step came to an end.
     async fn ask_all(&mut self) -> Result<End, End> {
         let Configuration { mut resources, problems } = std::mem::take(&mut self.configuration);
-        for problem in problems {
+        let vitals = self.vitals;
+        for problem in problems.into_iter().filter(|problem| !vitals.rest(&problem.resource)) {
             self.misconfigured(problem);
         }
         let first = usize::try_from(self.worker.platform.random().bits() % resources.len().max(1) as u64).unwrap_or(0);
         resources.rotate_left(first);
-        for resource in &resources {
+        for resource in resources.iter().filter(|resource| !vitals.rest(&resource.name)) {
             match Query::resolve(self.polling, resource) {
                 Ok(query) => {
                     if let Some(end) = self.ask(&query).await? {
@@ -168,13 +207,12 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
     /// Asks for one resource until nothing more is new. `Some`: the others are not to be asked for now.
     async fn ask(&mut self, query: &Query) -> Result<Option<End>, End> {
         loop {
-            let asker = Asker {
-                platform: self.worker.platform,
-                fetch: self.worker.fetch,
+            let mut asker = Asker {
+                asking: self.worker.asking(),
                 polling: self.polling,
-                credential: self.credential.as_ref(),
+                keeper: &mut self.keeper,
                 settings: &self.plan.settings,
-                asks_until: self.worker.asks_until,
+                gate: &self.gate,
             };
             let Reading { found, stop, more, left_out } =
                 asker.read(query, self.step.place(&query.name), self.step.room()).await;

@@ -18,6 +18,13 @@ pub struct Outcome {
     pub end: End,
 }
 
+impl Outcome {
+    /// Of a poll that came to nothing else.
+    pub(super) fn ended(end: End) -> Self {
+        Self { told: 0, left_out: 0, troubles: BTreeMap::new(), end }
+    }
+}
+
 /// How a poll ended.
 #[derive(Clone, PartialEq, Debug)]
 pub enum End {
@@ -35,6 +42,8 @@ pub enum End {
         /// Until when.
         until: Timestamp,
     },
+    /// Its polls fail, and this one's turn is left out; nothing was asked.
+    Resting,
     /// Nothing helps but a new consent of the customer.
     Revoked,
     /// The instance has nothing to ask with, for this reason.

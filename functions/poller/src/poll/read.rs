@@ -12,10 +12,12 @@ use polling::definition::Polling;
 use polling::pagination::Progress;
 use polling::poll::{Change, Finished, Poll, Step};
 use polling::position::Place;
-use polling::request::{Asking, Credential, Query, Request};
+use polling::request::{self, Query, Request};
 use polling::verdict::{self, Verdict, verdict};
 use serde_json::Value;
 
+use super::credential::{Asking, Keeper};
+use super::gate::Gate;
 use super::{Answer, End, Fetch, Trouble};
 
 /// Most bytes of pages that brought something new in one reading, beyond the last page: their records are held in memory,
@@ -24,13 +26,12 @@ use super::{Answer, End, Fetch, Trouble};
 const FRESH_BYTES: usize = 8 * 1024 * 1024;
 
 /// What is asked with.
-pub(super) struct Asker<'a, P, F> {
-    pub(super) platform: &'a P,
-    pub(super) fetch: &'a F,
+pub(super) struct Asker<'a, 'k, P, F> {
+    pub(super) asking: Asking<'a, P, F>,
     pub(super) polling: &'a Polling,
-    pub(super) credential: Option<&'a Credential>,
+    pub(super) keeper: &'a mut Keeper<'k>,
     pub(super) settings: &'a BTreeMap<String, String>,
-    pub(super) asks_until: Timestamp,
+    pub(super) gate: &'a Gate<'a>,
 }
 
 /// What reading a resource came to.
@@ -58,6 +59,7 @@ pub(super) struct Found {
 }
 
 /// Why reading ended early.
+#[derive(Debug)]
 pub(super) enum Stop {
     /// This resource's trouble.
     Trouble(Trouble),
@@ -85,10 +87,10 @@ enum Page {
     Not(Stop),
 }
 
-impl<P: Platform, F: Fetch> Asker<'_, P, F> {
+impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
     /// Reads a resource from its place on, until some `room` changes are found.
-    pub(super) async fn read(&self, query: &Query, place: Option<&Place>, room: usize) -> Reading {
-        let start = self.platform.now();
+    pub(super) async fn read(&mut self, query: &Query, place: Option<&Place>, room: usize) -> Reading {
+        let start = self.asking.platform.now();
         let Some(place) = place else { return self.begin_cursor(query, start, None).await };
         let mut poll = Poll::begin(self.polling, query, self.settings, place, start, room);
         let (mut pages, mut fresh) = (0, 0);
@@ -129,7 +131,7 @@ impl<P: Platform, F: Fetch> Asker<'_, P, F> {
     }
 
     /// Begins with the provider's cursor of now, because there is none yet, or because it was lost.
-    async fn begin_cursor(&self, query: &Query, start: Timestamp, lost: Option<Trouble>) -> Reading {
+    async fn begin_cursor(&mut self, query: &Query, start: Timestamp, lost: Option<Trouble>) -> Reading {
         let begun = self.start_cursor(query, start).await;
         let (place, stop) = match begun {
             Ok(place) => (Some(place), lost.map(Stop::from)),
@@ -139,9 +141,9 @@ impl<P: Platform, F: Fetch> Asker<'_, P, F> {
         Reading { found: Found { changes: Vec::new(), place, worth_storing, start }, stop, more: false, left_out: 0 }
     }
 
-    async fn start_cursor(&self, query: &Query, start: Timestamp) -> Result<Place, Stop> {
+    async fn start_cursor(&mut self, query: &Query, start: Timestamp) -> Result<Place, Stop> {
         let progress = Progress::new(start, 1);
-        let asking = Asking { progress: &progress, now: start, settings: self.settings };
+        let asking = request::Asking { progress: &progress, now: start, settings: self.settings };
         let planned = query.plan_start(self.polling, &asking);
         let planned = planned.map_err(|error| Trouble::Configuration(error.to_string()))?;
         let no_cursor = || Stop::from(Trouble::Theirs("there is no cursor to begin with".into()));
@@ -152,15 +154,27 @@ impl<P: Platform, F: Fetch> Asker<'_, P, F> {
         }
     }
 
-    async fn ask(&self, request: &Request) -> Page {
-        if self.platform.now() >= self.asks_until {
-            return Page::Not(Stop::Account(End::More));
+    /// Asks, and once more where another credential may help.
+    async fn ask(&mut self, request: &Request) -> Page {
+        let page = self.ask_once(request).await;
+        let Page::Not(Stop::Trouble(Trouble::Unauthorised) | Stop::Account(End::Revoked)) = &page else { return page };
+        match self.keeper.renew(&self.asking).await {
+            Ok(true) => self.ask_once(request).await,
+            Ok(false) => page,
+            Err(stop) => Page::Not(stop),
         }
-        let Answer { status, headers, body, bytes } = match self.fetch.fetch(request, self.credential).await {
+    }
+
+    async fn ask_once(&self, request: &Request) -> Page {
+        let Asking { platform, fetch, .. } = &self.asking;
+        if let Err(end) = self.gate.pass(*platform).await {
+            return Page::Not(Stop::Account(end));
+        }
+        let Answer { status, headers, body, bytes } = match fetch.fetch(request, self.keeper.credential()).await {
             Ok(answer) => answer,
             Err(trouble) => return Page::Not(trouble.into()),
         };
-        let now = self.platform.now();
+        let now = platform.now();
         let judged = verdict::Answer { status, headers: &headers, body: body.as_ref() };
         Page::Not(match (verdict(&self.polling.signs, &judged, now), body) {
             (Verdict::Ok, Some(body)) => return Page::Is(Taken { headers, body, bytes }),
@@ -168,7 +182,7 @@ impl<P: Platform, F: Fetch> Asker<'_, P, F> {
             (Verdict::Ok, None) if bytes == 0 => return Page::Is(Taken { headers, body: Value::Null, bytes }),
             (Verdict::Reset, _) => return Page::Reset,
             (Verdict::Ok, None) => Trouble::Theirs(format!("the answer is no JSON, status {}", status.as_u16())).into(),
-            (Verdict::RateLimited { after }, _) => Stop::Account(End::PutOff { until: now.plus(after) }),
+            (Verdict::RateLimited { after }, _) => Stop::Account(self.gate.put_off(now.plus(after), now)),
             (Verdict::GrantRevoked, _) => Stop::Account(End::Revoked),
             (Verdict::TokenExpired, _) => Trouble::Unauthorised.into(),
             (Verdict::Failed { reason }, _) => Trouble::Theirs(reason).into(),

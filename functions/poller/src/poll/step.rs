@@ -32,8 +32,14 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Nothing yet.
-    pub(super) fn new(state: State) -> Self {
+    /// Nothing yet, from what is `stored` on. Where a resource has a place for the first time, that is worth a write: so it
+    /// can be seen to be polled.
+    pub(super) fn begin(state: State, stored: &State) -> Self {
+        let worth_storing = state.places.keys().any(|name| !stored.places.contains_key(name));
+        Self { worth_storing, ..Self::new(state) }
+    }
+
+    fn new(state: State) -> Self {
         Self { state, batches: Vec::new(), events: 0, bytes: 0, worth_storing: false }
     }
 

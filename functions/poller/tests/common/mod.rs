@@ -8,7 +8,7 @@ use events::message::{PollsJob, ShardJob};
 use events::{InstanceId, Message, Timestamp};
 use platform::testing::{Held, MemoryPlatform};
 use platform::{Outgoing, Platform, Queue as _, Table as _};
-use pollhook_poller::{Poll, Polled};
+use pollhook_poller::{Due, Poll, Polled};
 use records::wheel::{self, Minutes, Place};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ pub(crate) const START: Timestamp = Timestamp::from_seconds(29_833_333 * 60);
 pub(crate) struct Idle;
 
 impl Poll for Idle {
-    async fn poll(&self, _: InstanceId, _: Timestamp, _: Timestamp) -> Polled {
+    async fn poll(&self, _: Due<'_>) -> Polled {
         Polled::Done
     }
 }

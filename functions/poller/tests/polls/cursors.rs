@@ -60,7 +60,7 @@ async fn without_a_cursor_to_begin_with_nothing_is_stored_and_the_next_poll_trie
         world.provider.instead("latest", 0, reply);
         let outcome = world.poll().await;
         assert!(matches!(&outcome.troubles["files"], Trouble::Theirs(_)), "{outcome:?}");
-        assert_eq!((world.platform.acts().len(), world.provider.asked()), (0, vec!["latest".to_owned()]));
+        assert_eq!((world.places().await.len(), world.provider.asked()), (0, vec!["latest".to_owned()]));
     }
 }
 

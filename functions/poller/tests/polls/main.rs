@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod budgets;
 mod crashes;
 mod cursors;
+mod grants;
+mod health;
 mod sockets;
 mod steps;
 mod telling;
+mod tokens;
 mod troubles;
 mod world;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use egress::{Client, Limits, Policy};
 use events::Timestamp;
 use events::configuration::POLLER_CONFIGURATION;
+use pollhook_poller::Slots;
 use pollhook_poller::poll::{End, Fetch, Outcome, Trouble, Worker, poll_instance};
 use polling::definition::Method;
 use polling::request::{Credential, Request};
@@ -77,8 +78,18 @@ fn pass(api: &Simulator<HttpApi>, world: &World, millis: u64) {
 async fn poll(world: &World, client: &Client) -> Outcome {
     let known = |_: &str| Some(&world.polling);
     let (asks_until, claims_until): (Timestamp, Timestamp) = (world.now().plus(MINUTE), world.now().plus(2 * MINUTE));
-    let worker =
-        Worker { platform: &world.platform, fetch: client, polling: &known, name: "me", asks_until, claims_until };
+    let worker = Worker {
+        platform: &world.platform,
+        fetch: client,
+        polling: &known,
+        account_key: &|_, account| account.to_owned(),
+        accounts: &world.accounts,
+        slot: &Slots::new(1).take().await,
+        asked: true,
+        name: "me",
+        asks_until,
+        claims_until,
+    };
     poll_instance(&worker, world.instance).await
 }
 
@@ -170,6 +181,7 @@ async fn what_the_provider_does_is_told_apart() {
     api.plan(When::next(), Fault::too_many(RetryAfter::Seconds(30)));
     let until = world.now().plus(Duration::from_secs(30));
     assert_eq!(poll(&world, &client).await.end, End::PutOff { until });
+    pass(&api, &world, 30_000);
     for (fault, part) in [
         (Fault::broken(502), "status 502"),
         (Fault::HangUpBefore, "no valid answer"),

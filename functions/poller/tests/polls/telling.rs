@@ -135,13 +135,15 @@ async fn an_idle_poll_asks_once_for_each_resource_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn an_instance_that_never_had_news_is_idle_from_its_first_poll_on() {
+async fn an_instance_that_never_had_news_shows_that_it_is_polled_and_is_idle_from_its_first_poll_on() {
     let world = World::of(6, "things").await;
+    assert_eq!((world.poll().await.told, world.places().await), (0, vec!["things".to_owned()]));
+    let acts = world.platform.acts();
     for _ in 0..59 {
         world.platform.advance(MINUTE);
         assert_eq!(world.poll().await.end, End::Asked);
     }
-    assert_eq!(world.platform.acts(), [""; 0]);
+    assert_eq!(world.platform.acts(), acts);
 }
 
 #[tokio::test]

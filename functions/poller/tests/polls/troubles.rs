@@ -86,6 +86,10 @@ async fn an_account_that_is_asked_too_much_is_left_alone_as_long_as_it_says() {
     let until = world.now().plus(Duration::from_secs(7));
     assert_eq!((outcome.told, outcome.end), (3, End::PutOff { until }), "what was read is told");
     world.provider.heal();
+    world.provider.asked();
+    assert_eq!(world.poll().await.end, End::PutOff { until });
+    assert_eq!(world.provider.asked().len(), 0);
+    world.advance(7_000);
     assert_eq!(world.poll().await.told, 2);
 }
 

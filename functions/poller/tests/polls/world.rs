@@ -4,17 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use egress::exchange::NoAnswer;
 use events::{Batch, Event, EventId, EventType, InstanceId, Message, Timestamp};
 use http::{HeaderMap, StatusCode, header};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Table as _};
 use pollhook_poller::poll::{Answer, Fetch, Outcome, Trouble, Worker, poll_instance};
+use pollhook_poller::{Accounts, Slots};
 use polling::definition::Polling;
+use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
+use records::accounts::{self, Account};
 use records::instances::{self, Provision, Secrets, Webhooks};
-use records::{accounts, bodies, plans};
+use records::{bodies, plans};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+
+use crate::tokens::TokenServer;
 
 pub(crate) const START: Timestamp = Timestamp::from_seconds(1_790_000_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -61,6 +67,8 @@ pub(crate) struct Provided {
     pub(crate) keys: BTreeSet<Option<String>>,
     /// How often a request lets others go first, drawn one after the other.
     pub(crate) pauses: Vec<usize>,
+    /// Whom requests are answered to, where they are made with tokens.
+    pub(crate) tokens: Option<TokenServer>,
 }
 
 /// The provider.
@@ -142,7 +150,14 @@ impl Fetch for Provider {
             Some(Credential::Header(name, value) | Credential::Query(name, value)) => Some(format!("{name}: {value}")),
             None => None,
         };
-        self.look(|state| state.keys.insert(key));
+        let admitted = self.look(|state| {
+            state.keys.insert(key.clone());
+            state.tokens.as_mut().is_none_or(|tokens| tokens.admits(key.as_deref()))
+        });
+        if !admitted {
+            let (status, headers, body) = (StatusCode::UNAUTHORIZED, HeaderMap::new(), None);
+            return Ok(Answer { status, headers, body, bytes: 0 });
+        }
         assert_eq!(request.base, "https://api.example/v1");
         let (status, headers, body) = self.answer(request);
         if status == 0 {
@@ -150,6 +165,15 @@ impl Fetch for Provider {
         }
         let bytes = body.as_ref().map_or(0, |body| body.to_string().len());
         Ok(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body, bytes })
+    }
+
+    async fn exchange(&self, request: &TokenRequest) -> Result<Answer, NoAnswer> {
+        for _ in 0..self.look(|state| state.pauses.pop().unwrap_or(0)) {
+            tokio::task::yield_now().await;
+        }
+        let (status, body) = self.look(|state| state.tokens.as_mut().unwrap().exchange(request))?;
+        let (status, headers) = (StatusCode::from_u16(status).unwrap(), HeaderMap::new());
+        Ok(Answer { status, headers, bytes: body.to_string().len(), body: Some(body) })
     }
 }
 
@@ -159,8 +183,11 @@ pub(crate) struct World {
     pub(crate) provider: Provider,
     pub(crate) polling: Polling,
     pub(crate) instance: InstanceId,
+    owner: Account,
     /// Every version that there ever was since the provisioning.
     pub(crate) history: BTreeSet<Version>,
+    /// What this process knows of providers' accounts; to wait for one turns the clock.
+    pub(crate) accounts: Accounts,
 }
 
 impl World {
@@ -170,18 +197,44 @@ impl World {
     }
 
     pub(crate) async fn with(seed: u64, section: &str, settings: &[(&str, &str)]) -> Self {
+        Self::with_secrets(seed, section, settings, &[("api.key", "s3cret")]).await
+    }
+
+    pub(crate) async fn with_secrets(
+        seed: u64,
+        section: &str,
+        settings: &[(&str, &str)],
+        secrets: &[(&str, &str)],
+    ) -> Self {
         let platform = MemoryPlatform::with(START, seed, VISIBILITY_TIMEOUT);
         let polling = Polling::from_yaml(section).unwrap();
-        let instance = provisioned(&platform, &polling, settings).await;
+        let owner = accounts::create(&platform, false).await.unwrap().0;
+        let instance = provisioned(&platform, &owner, &polling, settings, secrets).await;
         let provider = Provider { state: Arc::default(), clock: platform.clone() };
-        let mut world = Self { platform, provider, polling, instance, history: BTreeSet::new() };
+        let mut world = Self {
+            accounts: remembered(&platform),
+            owner,
+            platform,
+            provider,
+            polling,
+            instance,
+            history: BTreeSet::new(),
+        };
         world.restart();
         world
+    }
+
+    /// Another instance, of the same owner or of a stranger.
+    pub(crate) async fn beside(&self, settings: &[(&str, &str)], stranger: bool) -> InstanceId {
+        let owner =
+            if stranger { accounts::create(&self.platform, false).await.unwrap().0 } else { self.owner.clone() };
+        provisioned(&self.platform, &owner, &self.polling, settings, &[("api.key", "s3cret")]).await
     }
 
     /// The next process.
     pub(crate) fn restart(&mut self) {
         self.platform = self.platform.restart();
+        self.accounts = remembered(&self.platform);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -232,16 +285,44 @@ impl World {
     }
 
     pub(crate) async fn poll_until(&self, asks_until: Timestamp, claims_until: Timestamp) -> Outcome {
+        self.poll_by(self.instance, asks_until, claims_until).await
+    }
+
+    /// A poll of another instance in this process.
+    pub(crate) async fn poll_of(&self, instance: InstanceId) -> Outcome {
+        self.poll_by(instance, self.now().plus(5 * MINUTE), self.now().plus(6 * MINUTE)).await
+    }
+
+    /// A poll because its turn has come.
+    pub(crate) async fn turn(&self) -> Outcome {
+        self.poll_as(self.instance, false, self.now().plus(5 * MINUTE), self.now().plus(6 * MINUTE)).await
+    }
+
+    async fn poll_by(&self, instance: InstanceId, asks_until: Timestamp, claims_until: Timestamp) -> Outcome {
+        self.poll_as(instance, true, asks_until, claims_until).await
+    }
+
+    async fn poll_as(
+        &self,
+        instance: InstanceId,
+        asked: bool,
+        asks_until: Timestamp,
+        claims_until: Timestamp,
+    ) -> Outcome {
         let known = |key: &str| (key == "api").then_some(&self.polling);
         let worker = Worker {
             platform: &self.platform,
             fetch: &self.provider,
             polling: &known,
+            account_key: &|_, account| account.to_owned(),
+            accounts: &self.accounts,
+            slot: &Slots::new(1).take().await,
+            asked,
             name: "a test",
             asks_until,
             claims_until,
         };
-        poll_instance(&worker, self.instance).await
+        poll_instance(&worker, instance).await
     }
 
     /// The batches that wait to be told, in order.
@@ -270,15 +351,27 @@ impl World {
 
     /// Where the resources stand, by their names.
     pub(crate) async fn places(&self) -> Vec<String> {
-        let (_, standing) = plans::read(&self.platform, self.instance).await.unwrap().unwrap();
-        standing.state.places.into_keys().collect()
+        let read = plans::read(&self.platform, self.instance).await.unwrap().unwrap();
+        read.standing.state.places.into_keys().collect()
     }
 }
 
-async fn provisioned(platform: &MemoryPlatform, polling: &Polling, settings: &[(&str, &str)]) -> InstanceId {
-    let owner = accounts::create(platform, false).await.unwrap().0;
-    let mut secrets = Secrets::new();
-    secrets.insert("api.key".into(), SecretString::from("s3cret"));
+fn remembered(platform: &MemoryPlatform) -> Accounts {
+    let clock = platform.clone();
+    Accounts::waiting(move |time| {
+        clock.advance(time);
+        Box::pin(std::future::ready(()))
+    })
+}
+
+async fn provisioned(
+    platform: &MemoryPlatform,
+    owner: &Account,
+    polling: &Polling,
+    settings: &[(&str, &str)],
+    secrets: &[(&str, &str)],
+) -> InstanceId {
+    let secrets = secrets.iter().map(|(key, secret)| ((*key).to_owned(), SecretString::from(*secret))).collect();
     let provision = Provision {
         name: "mine".into(),
         connector: "api".into(),
@@ -287,7 +380,7 @@ async fn provisioned(platform: &MemoryPlatform, polling: &Polling, settings: &[(
         configuration: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         secrets,
     };
-    let mut stored = instances::create(platform, &owner, provision, &Webhooks::default()).await.unwrap();
+    let mut stored = instances::create(platform, owner, provision, &Webhooks::default()).await.unwrap();
     stored.instance.configuration.insert(events::configuration::ENABLED.into(), "true".into());
     configured(platform, polling, &stored.instance, &stored.secrets).await;
     stored.instance.id

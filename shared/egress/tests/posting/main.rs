@@ -1,6 +1,7 @@
 //! Posts and fetches over real sockets on this machine.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod exchanging;
 mod fetching;
 mod sink;
 mod tls;

@@ -21,7 +21,9 @@ struct Stored {
     items: BTreeMap<Key, Item>,
     /// What eventual reads see, where that is not what is there.
     behind: Option<BTreeMap<Key, Item>>,
-    fail_reads: VecDeque<TableError>,
+    /// `None`: that read succeeds.
+    fail_reads: VecDeque<Option<TableError>>,
+    reads: usize,
     fail_writes: VecDeque<TableError>,
     lose_answers: usize,
 }
@@ -176,7 +178,20 @@ impl MemoryTable {
 
     /// The next read (get or query) gets this error. Called again, the one after it does.
     pub fn fail_next_read(&self, error: TableError) {
-        lock(&self.stored).fail_reads.push_back(error);
+        self.fail_read_after(0, error);
+    }
+
+    /// As [`fail_next_read`](Self::fail_next_read), after so many that succeed.
+    pub fn fail_read_after(&self, reads: usize, error: TableError) {
+        let mut stored = lock(&self.stored);
+        stored.fail_reads.extend(std::iter::repeat_n(None, reads));
+        stored.fail_reads.push_back(Some(error));
+    }
+
+    /// How many reads (gets, queries) there were, failed ones included.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        lock(&self.stored).reads
     }
 
     /// The next write, batch of writes or transaction gets this error and changes nothing. Called again, the one after
@@ -194,7 +209,8 @@ impl MemoryTable {
     async fn read<T>(&self, read: impl FnOnce(&Stored, Timestamp) -> T) -> Result<T, TableError> {
         self.process.alive().await;
         let mut stored = lock(&self.stored);
-        match stored.fail_reads.pop_front() {
+        stored.reads += 1;
+        match stored.fail_reads.pop_front().flatten() {
             Some(error) => Err(error),
             None => Ok(read(&stored, self.clock.now())),
         }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use events::configuration::is_secret;
 use serde::Deserialize;
 
+use crate::path::Path;
 use crate::placeholders::Template;
+use crate::request::BaseUrl;
+use crate::verdict::Sign;
 
 /// How a request says whose it is.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Authentication {
     /// By an access token of OAuth 2.
-    Oauth2(Oauth2),
+    Oauth2(Box<Oauth2>),
     /// By a key that the customer entered.
     ApiKey(ApiKey),
     /// By user name and password.
@@ -35,13 +39,13 @@ pub struct Choice {
 }
 
 /// OAuth 2, by authorisation code and refresh token.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Oauth2 {
     /// Where the customer consents.
-    pub authorize_url: String,
+    pub authorize_url: BaseUrl,
     /// Where tokens come from.
-    pub token_url: String,
+    pub token_url: BaseUrl,
     /// What is asked for.
     #[serde(default)]
     pub scopes: Vec<String>,
@@ -53,6 +57,15 @@ pub struct Oauth2 {
     /// Further parameters of the consent's URL.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// What the answers of `token_url` mean, where the provider has words of its own.
+    #[serde(default)]
+    pub signs: Vec<Sign>,
+    /// Settings that come with the tokens, and where in their answer.
+    #[serde(default)]
+    pub keeps: BTreeMap<String, Path>,
+    /// Settings that come with the code alone, and as which parameter of the redirect.
+    #[serde(default)]
+    pub redirect: BTreeMap<String, String>,
 }
 
 /// How an OAuth client says who it is.
@@ -111,10 +124,12 @@ impl Authentication {
     }
 
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        let https = |url: &str| url.starts_with("https://") && url::Url::parse(url).is_ok();
         match self {
-            Self::Oauth2(oauth) if !https(&oauth.authorize_url) || !https(&oauth.token_url) => {
+            Self::Oauth2(oauth) if !oauth.authorize_url.is_https() || !oauth.token_url.is_https() => {
                 Err("`authorize_url` and `token_url` are https URLs")
+            }
+            Self::Oauth2(oauth) if oauth.keeps.keys().chain(oauth.redirect.keys()).any(|key| is_secret(key)) => {
+                Err("what comes with the tokens is kept as plain settings: a secret is not one")
             }
             Self::ApiKey(key) if key.header.is_some() == key.query.is_some() => {
                 Err("a key stands in exactly one place: `header` or `query`")

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use events::Timestamp;
 
 use crate::definition::{ApiKey, Authentication, Basic, Polling, Unchosen};
+use crate::oauth;
 use crate::placeholders::{Template, Values};
 
 /// A secret and its place in a request. Its `Debug` shows the place alone.
@@ -16,6 +17,14 @@ pub enum Credential {
     Header(String, String),
     /// The value of a parameter of the query.
     Query(String, String),
+}
+
+impl Credential {
+    /// An access token of OAuth's.
+    #[must_use]
+    pub fn bearer(access: &str) -> Self {
+        Self::Header("authorization".into(), format!("Bearer {access}"))
+    }
 }
 
 impl fmt::Debug for Credential {
@@ -46,12 +55,12 @@ pub const ACCESS_TOKEN: &str = "oauth.user.token";
 const RESERVED: [&str; 6] = ["connection", "content-length", "content-type", "host", "te", "transfer-encoding"];
 
 impl Authentication {
-    /// The configuration keys that a request's credential is made of.
+    /// The configuration keys that a request's credential is made of, and that one can be had with.
     #[must_use]
     pub fn settings(&self) -> Vec<&str> {
         match self {
             Self::Choice(choice) => choice.of.values().flat_map(Self::settings).collect(),
-            Self::Oauth2(_) => vec![ACCESS_TOKEN],
+            Self::Oauth2(_) => vec![ACCESS_TOKEN, oauth::REFRESH_TOKEN, oauth::CLIENT_ID, oauth::CLIENT_SECRET],
             Self::ApiKey(key) => vec![&key.setting],
             Self::Basic(Basic { username, password }) => {
                 [username, password].into_iter().flatten().map(String::as_str).collect()
@@ -75,7 +84,7 @@ impl Polling {
         let get = |key: &str| known(key).ok_or_else(|| CredentialError::Missing(key.to_owned()));
         let authorization = |value: String| Some(Credential::Header("authorization".into(), value));
         Ok(match self.authentication.value.chosen(&value)? {
-            Authentication::Oauth2(_) => authorization(format!("Bearer {}", get(ACCESS_TOKEN)?)),
+            Authentication::Oauth2(_) => Some(Credential::bearer(get(ACCESS_TOKEN)?)),
             Authentication::ApiKey(ApiKey { header, query, prefix, setting }) => {
                 let secret = format!("{prefix}{}", get(setting)?);
                 let place = |template: &Template| {

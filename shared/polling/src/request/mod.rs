@@ -217,9 +217,7 @@ impl Query {
 
     /// What `{…}` stands for: the connector's defaults, the instance's configuration, the resource, the page.
     fn settings(&self, polling: &Polling, asking: &Asking<'_>) -> BTreeMap<String, String> {
-        let mut settings = polling.defaults.clone();
-        let there = |(_, value): &(&String, &String)| !value.trim().is_empty();
-        settings.extend(asking.settings.iter().filter(there).map(|(name, value)| (name.clone(), value.clone())));
+        let mut settings = polling.settings(asking.settings);
         settings.extend(self.values.clone());
         let first = match &self.way(asking.progress).paging {
             Some(Paging::Offset(counting) | Paging::Page(counting)) => counting.first,

@@ -16,6 +16,7 @@ pub struct BaseUrl {
     /// The name of the value that is the beginning, where it is one: `{instance_url}/services`.
     whole: Option<String>,
     rest: UrlTemplate,
+    https: bool,
 }
 
 impl BaseUrl {
@@ -37,7 +38,12 @@ impl BaseUrl {
                     .into(),
             );
         }
-        Ok(Self { whole, rest: template })
+        Ok(Self { whole, rest: template, https: text.starts_with("https://") })
+    }
+
+    /// Whether it is one of https, whatever it is filled with.
+    pub(crate) fn is_https(&self) -> bool {
+        self.https
     }
 
     /// The URL, without a `/` at its end.

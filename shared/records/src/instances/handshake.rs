@@ -10,7 +10,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::views::{Sealed, open, seal, webhook_key};
+use super::sealed::{Sealed, open, seal};
+use super::views::webhook_key;
 use crate::{RecordError, schema};
 
 /// The secret's name where it is sealed, beside the view's secrets: a name that no configuration key has.

@@ -15,14 +15,15 @@ use std::collections::BTreeMap;
 use events::configuration::metadata::{self, EventTypes};
 use events::configuration::{self, FILTER_RESPONSE_NULLS, METADATA};
 use events::{AccountId, EventType, InstanceId, Timestamp};
-use platform::{Key, Platform, Purpose, Write};
+use platform::{Key, Platform, Purpose, Version, Write};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::views::{Sealed, open, seal};
+use super::sealed::{Sealed, open, seal};
 use super::{Instance, Secrets};
+use crate::grants::Kept;
 use crate::polls::{self, Standing};
-use crate::{RecordError, schema};
+use crate::{RecordError, health, schema};
 
 const PLAN: &str = "PLAN";
 
@@ -84,7 +85,7 @@ impl Plan {
     }
 }
 
-fn key(id: InstanceId) -> Key {
+pub(crate) fn key(id: InstanceId) -> Key {
     Key::new(polls::partition(id), PLAN)
 }
 
@@ -130,13 +131,30 @@ pub fn delete(id: InstanceId) -> Write {
     Write::delete(key(id))
 }
 
-/// What an instance is to poll, and where its polls stand: by one query, strongly. `None`: there is no plan, so there is
-/// nothing to poll; the instance may be deleted.
+/// What a poll begins with.
+#[derive(Debug)]
+pub struct Read {
+    /// What is to be polled.
+    pub plan: Plan,
+    /// Which write made the plan: another one after each change of the instance.
+    pub version: Version,
+    /// Where the polls stand.
+    pub standing: Standing,
+    /// What is kept of the tokens that the provider replaced.
+    pub grant: Kept,
+    /// How they fare.
+    pub health: health::Stored,
+}
+
+/// What a poll of an instance begins with: by one query, strongly. `None`: there is no plan, so there is nothing to poll; the
+/// instance may be deleted.
 ///
 /// # Errors
 /// As [`polls::read`].
-pub async fn read<P: Platform>(platform: &P, id: InstanceId) -> Result<Option<(Plan, Standing)>, RecordError> {
+pub async fn read<P: Platform>(platform: &P, id: InstanceId) -> Result<Option<Read>, RecordError> {
     let (standing, items) = polls::read_all(platform, id).await?;
-    let plan = items.iter().find(|item| item.key.sort == PLAN).map(schema::decode).transpose()?;
-    Ok(plan.map(|plan| (plan, standing)))
+    let Some(item) = items.iter().find(|item| item.key.sort == PLAN) else { return Ok(None) };
+    let (plan, health) = (schema::decode(item)?, health::Stored::of(&items)?);
+    let grant = Kept::of(id, item.version, &items)?;
+    Ok(Some(Read { plan, version: item.version, standing, grant, health }))
 }

@@ -5,26 +5,22 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use events::configuration::metadata::{self, WebhookTypes};
 use events::configuration::{self, headers};
 use events::envelope::Recipient;
 use events::{AccountId, EventType, InstanceId};
-use platform::{Consistency, Key, Platform, Purpose, Table as _, Vault as _, Write};
+use platform::{Consistency, Key, Platform, Purpose, Table as _, Write};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::routes::{self, Sought};
+use super::sealed::{Sealed, open, seal};
 use super::{Instance, Secrets, Webhooks};
 use crate::{RecordError, schema};
 
 /// Prefix of the configuration keys that a connector's mapping may read.
 pub const MAPPING_PREFIX: &str = "event.mapping.";
-
-/// Secrets as an item holds them: sealed for one purpose at one place, base64.
-pub(super) type Sealed = BTreeMap<String, String>;
 
 /// What the receiver needs of an instance.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -117,34 +113,6 @@ pub(super) fn callback_key(id: InstanceId) -> Key {
 
 pub(super) fn token_key(id: InstanceId) -> Key {
     Key::new(format!("TOKEN#{id}"), "TOKEN")
-}
-
-pub(super) async fn seal<P: Platform>(
-    platform: &P,
-    purpose: Purpose,
-    place: &Key,
-    secrets: Vec<(&str, &SecretString)>,
-) -> Result<Sealed, RecordError> {
-    let mut sealed = Sealed::new();
-    for (name, secret) in secrets {
-        let place = format!("{}#{name}", place.partition);
-        let bytes = platform.vault().seal(purpose, &place, secret.expose_secret().as_bytes()).await?;
-        sealed.insert(name.to_owned(), STANDARD.encode(bytes));
-    }
-    Ok(sealed)
-}
-
-pub(super) async fn open<P: Platform>(
-    platform: &P,
-    purpose: Purpose,
-    place: &Key,
-    name: &str,
-    sealed: &str,
-) -> Result<SecretString, RecordError> {
-    let damaged = || RecordError::Damaged(format!("{place:?}"), "a sealed value is not text".into());
-    let bytes = STANDARD.decode(sealed).map_err(|_| damaged())?;
-    let plain = platform.vault().open(purpose, &format!("{}#{name}", place.partition), &bytes).await?;
-    Ok(String::from_utf8(plain).map_err(|_| damaged())?.into())
 }
 
 impl WebhookView {

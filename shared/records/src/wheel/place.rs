@@ -1,7 +1,9 @@
 //! When an instance is polled, and when a slot is due: functions of numbers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use events::configuration::POLLER_REFRESH_INTERVAL;
 use events::{InstanceId, Timestamp, time::MINUTE_MS};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -17,9 +19,21 @@ pub struct Minutes(u16);
 #[error("an interval is 1 to {} minutes", Minutes::LONGEST.0)]
 pub struct NoInterval;
 
+/// The old product's: 23 of its 27 polled elements had it.
+const DEFAULT_MINUTES: u32 = 15;
+
 impl Minutes {
     /// The longest: a day.
     pub const LONGEST: Self = Self(1440);
+
+    /// How often an instance with this configuration is polled, if it is polled in turns; `None`: never.
+    #[must_use]
+    pub fn configured(configuration: &BTreeMap<String, String>) -> Option<Self> {
+        let set =
+            configuration.get(POLLER_REFRESH_INTERVAL).map(|minutes| minutes.trim()).filter(|set| !set.is_empty());
+        // What is no number was let in by a version that did not check it.
+        Self::new(set.and_then(|minutes| minutes.parse().ok()).unwrap_or(DEFAULT_MINUTES))
+    }
 
     /// The interval of so many minutes; `None`: not polled.
     #[must_use]

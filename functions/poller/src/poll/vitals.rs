@@ -1,0 +1,429 @@
+//! What fails again and again is asked less often, and is told.
+//!
+//! *Promise:* never silent. A resource that fails is tried again within an hour, or at the instance's next turn where turns
+//! are rarer; the pause grows to an hour and no further, and the first good poll ends it. Its operator is told once: when it
+//! has failed [`MANY`] times or for [`LONG`], and when it is well again. Nothing but a consent that the provider does not know
+//! any more stops an instance's polls, and a change of the instance starts them again.
+//!
+//! *Who does not wait:* a poll that somebody asked for (a signal, a new instance), and one of an instance that was changed
+//! since.
+//!
+//! *Cost:* a poll that comes meanwhile is the one query that says so. A write for the first failure, one for each further
+//! step, one for the recovery; what fails between two steps, because it was asked for, is no write.
+//!
+//! Our own failures are none of the instance's: they are not noted, and slow nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use events::{InstanceId, Timestamp};
+use metrics::counter;
+use platform::{Platform, Version};
+use polling::configuration::Configuration;
+use records::health::{self, Failing, Health, Stored};
+use records::plans::Read;
+use records::wheel::Minutes;
+
+use super::{End, Outcome, Trouble};
+
+/// The pause after the first failure; each further one doubles it.
+const FIRST: Duration = Duration::from_secs(60);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// After so many failures the operator is told.
+const MANY: u32 = 3;
+/// Or when failures last so long.
+const LONG: Duration = Duration::from_secs(5 * 60);
+/// Characters of a reason that are kept: what a provider answers is not in it, what a customer configured is.
+const REASON: usize = 300;
+/// The name of all resources together.
+const ALL: &str = "";
+
+/// How an instance's polls fared before this one.
+pub(super) struct Vitals {
+    instance: InstanceId,
+    connector: String,
+    stored: Stored,
+    plan: Version,
+    interval: Option<Minutes>,
+    /// What is configured, usable or not.
+    resources: BTreeSet<String>,
+    /// What is left out of this poll.
+    resting: BTreeSet<String>,
+}
+
+/// What the operator is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Tidings {
+    Fails(String, Failing),
+    Recovered(String, Failing),
+    Revoked,
+    Consented,
+}
+
+impl Vitals {
+    pub(super) fn new(read: &Read, configuration: &Configuration, asked: bool, now: Timestamp) -> Self {
+        let names = configuration.resources.iter().map(|resource| &resource.name);
+        let unusable = configuration.problems.iter().map(|problem| &problem.resource);
+        let resources: BTreeSet<String> = names.chain(unusable).cloned().collect();
+        let interval = Minutes::configured(&read.plan.settings);
+        let heeds = !asked && read.health.health.is_of(read.version);
+        let rests = |name: &&String| heeds && rests(&read.health.health, name, interval, now);
+        Self {
+            instance: read.plan.instance,
+            connector: read.plan.connector.clone(),
+            resting: resources.iter().filter(rests).cloned().collect(),
+            stored: read.health.clone(),
+            plan: read.version,
+            interval,
+            resources,
+        }
+    }
+
+    /// Whether there is nothing to be asked for in this poll.
+    pub(super) fn are_still(&self) -> bool {
+        let health = &self.stored.health;
+        let all_rest = !self.resources.is_empty() && self.resting.len() == self.resources.len();
+        all_rest || (health.revoked.is_some() && health.is_of(self.plan))
+    }
+
+    /// Whether a resource is left out of this poll.
+    pub(super) fn rest(&self, resource: &str) -> bool {
+        self.resting.contains(resource)
+    }
+
+    /// Notes what the poll came to, and tells the operator of what is new.
+    pub(super) async fn note<P: Platform>(&self, platform: &P, outcome: &Outcome) {
+        let Some((health, tidings)) = self.after(outcome, platform.now()) else { return };
+        match health::put(platform, self.instance, &self.stored, &health).await {
+            Ok(true) => tidings.iter().for_each(|tidings| self.tell(tidings)),
+            // Another poll's note stands, and has told.
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(instance = %self.instance, %error, "how its polls fare could not be noted");
+            }
+        }
+    }
+
+    /// How the polls fare after this one, and what is to be told; `None`: as before.
+    fn after(&self, outcome: &Outcome, now: Timestamp) -> Option<(Health, Vec<Tidings>)> {
+        let before = &self.stored.health;
+        let changed = !before.is_of(self.plan);
+        let mut after =
+            Health { failing: before.failing.clone(), recovered: before.recovered, ..Health::of(self.plan) };
+        after.failing.retain(|name, _| name == ALL || self.resources.contains(name));
+        let mut tidings = Vec::new();
+        for (name, error, slowed) in failures(outcome) {
+            let earlier = before.failing.get(name);
+            if earlier.is_some_and(|earlier| !changed && now.plus(slack(self.interval)) < earlier.next) {
+                continue;
+            }
+            let failing = failing(earlier, error, slowed, self.interval, now);
+            if failing.told && !earlier.is_some_and(|earlier| earlier.told) {
+                tidings.push(Tidings::Fails(name.to_owned(), failing.clone()));
+            }
+            after.failing.insert(name.to_owned(), failing);
+        }
+        let all_asked = outcome.end == End::Asked && !outcome.troubles.contains_key(ALL);
+        let well = |name: &String| all_asked && !outcome.troubles.contains_key(name) && !self.rest(name);
+        if outcome.end == End::Revoked {
+            after.revoked = Some(before.revoked.unwrap_or(now));
+            tidings.push(Tidings::Revoked);
+        } else if before.revoked.is_some() && self.resources.iter().any(well) {
+            tidings.push(Tidings::Consented);
+        } else if before.revoked.is_some() {
+            // Nobody knows yet: the next poll tries as this one did.
+            after = Health { failing: after.failing, ..before.clone() };
+        }
+        if all_asked {
+            let ended = |name: &String, _: &mut Failing| name == ALL || well(name);
+            for (name, failing) in after.failing.extract_if(.., ended) {
+                after.recovered = Some(now);
+                if failing.told {
+                    tidings.push(Tidings::Recovered(name, failing));
+                }
+            }
+        }
+        let same = after.failing == before.failing && after.revoked == before.revoked && tidings.is_empty();
+        (!same).then_some((after, tidings))
+    }
+
+    fn tell(&self, tidings: &Tidings) {
+        let (instance, connector) = (self.instance.number(), self.connector.clone());
+        match tidings {
+            Tidings::Fails(resource, Failing { since, failures, error, next, .. }) => {
+                counter!("pollhook_polls_failing", "connector" => connector.clone()).increment(1);
+                let (since, next) = (since.iso_seconds(), next.iso_seconds());
+                tracing::error!(instance, connector, resource, since, failures, error, next, "polls fail");
+            }
+            Tidings::Recovered(resource, Failing { since, .. }) => {
+                counter!("pollhook_polls_recovered", "connector" => connector.clone()).increment(1);
+                tracing::warn!(instance, connector, resource, since = since.iso_seconds(), "polls are well again");
+            }
+            Tidings::Revoked => {
+                counter!("pollhook_polls_stopped", "connector" => connector.clone()).increment(1);
+                tracing::error!(instance, connector, "polls stop: the provider wants a new consent of the customer");
+            }
+            Tidings::Consented => {
+                counter!("pollhook_polls_recovered", "connector" => connector.clone()).increment(1);
+                tracing::warn!(instance, connector, "polls go on: the provider takes the consent");
+            }
+        }
+    }
+}
+
+/// What failed in a poll, by resource, with the reason, and whether it is to be asked less often. A limit has its own pause.
+fn failures(outcome: &Outcome) -> impl Iterator<Item = (&str, String, bool)> {
+    let all = match &outcome.end {
+        End::NoCredential(reason) => Some((ALL, reason.clone(), true)),
+        End::PutOff { .. } => Some((ALL, "the provider wants to be left alone for a while".to_owned(), false)),
+        _ => None,
+    };
+    let theirs = outcome.troubles.iter().filter(|(_, trouble)| !matches!(trouble, Trouble::Ours(_)));
+    let all = all.into_iter().chain(theirs.map(|(name, trouble)| (name.as_str(), trouble.to_string(), true)));
+    all.map(|(name, reason, slowed)| (name, reason.chars().take(REASON).collect(), slowed))
+}
+
+/// A resource that failed `now`, and `earlier` as well.
+fn failing(
+    earlier: Option<&Failing>,
+    error: String,
+    slowed: bool,
+    interval: Option<Minutes>,
+    now: Timestamp,
+) -> Failing {
+    let since = earlier.map_or(now, |earlier| earlier.since);
+    let failures = earlier.map_or(0, |earlier| earlier.failures).saturating_add(1);
+    let told = earlier.is_some_and(|earlier| earlier.told) || failures >= MANY || now.since(since) >= LONG;
+    Failing { since, last: now, failures, error, next: now.plus(pause(failures, interval)), slowed, told }
+}
+
+/// How long after so many failures the next try is: some of the instance's turns, and one at least.
+fn pause(failures: u32, interval: Option<Minutes>) -> Duration {
+    let doubled = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST);
+    let Some(turn) = interval.map(turn) else { return doubled };
+    let turns = doubled.as_secs() / turn.as_secs();
+    turn.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX).max(1))
+}
+
+fn turn(interval: Minutes) -> Duration {
+    Duration::from_secs(60 * u64::from(interval.number()))
+}
+
+/// How much before its time a try counts as that one: turns come some seconds early or late.
+fn slack(interval: Option<Minutes>) -> Duration {
+    interval.map(turn).unwrap_or_default() / 2
+}
+
+/// Whether a resource is left out of a turn that comes `now`.
+fn rests(health: &Health, resource: &str, interval: Option<Minutes>, now: Timestamp) -> bool {
+    let waits = |failing: &Failing| failing.slowed && now.plus(slack(interval)) < failing.next;
+    [resource, ALL].into_iter().filter_map(|name| health.failing.get(name)).any(waits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLAN: Version = Version(7);
+
+    fn second(n: u64) -> Timestamp {
+        Timestamp::from_seconds(1_790_000_000).plus(Duration::from_secs(n))
+    }
+
+    /// The vitals of an instance with the resources `a` and `b`, at a turn of its wheel or asked for.
+    fn vitals(health: Health, plan: Version, minutes: u32, asked: bool, now: Timestamp) -> Vitals {
+        let interval = Minutes::new(minutes);
+        let mut stored = Stored::default();
+        let resources = ["a", "b"].map(str::to_owned);
+        let heeds = !asked && health.is_of(plan);
+        let resting = resources.iter().filter(|name| heeds && rests(&health, name, interval, now)).cloned().collect();
+        stored.health = health;
+        let instance = InstanceId::from_random(7);
+        Vitals { instance, connector: "api".into(), stored, plan, interval, resources: resources.into(), resting }
+    }
+
+    fn outcome(end: End, troubles: &[(&str, Trouble)]) -> Outcome {
+        let troubles = troubles.iter().map(|(name, trouble)| ((*name).to_owned(), trouble.clone()));
+        Outcome { told: 0, left_out: 0, troubles: troubles.collect(), end }
+    }
+
+    fn theirs() -> Trouble {
+        Trouble::Theirs("status 500".into())
+    }
+
+    #[derive(Clone, Debug)]
+    struct Turn {
+        fails: bool,
+        asked: bool,
+        early_s: u64,
+    }
+
+    fn turns() -> impl Strategy<Value = Vec<Turn>> {
+        let turn = (prop::bool::weighted(0.8), prop::bool::weighted(0.1), 0_u64..40);
+        proptest::collection::vec(turn.prop_map(|(fails, asked, early_s)| Turn { fails, asked, early_s }), 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn who_fails_is_tried_within_an_hour_and_told_once_and_a_success_ends_it(
+            turns in turns(),
+            minutes in prop_oneof![1_u32..10, 1_u32..=1440],
+        ) {
+            let mut health = Health::of(PLAN);
+            let (mut last, mut told, mut since) = (second(0), false, None);
+            for (Turn { fails, asked, early_s }, index) in turns.into_iter().zip(1..) {
+                let now = second(index * u64::from(minutes) * 60 + 40 - early_s);
+                let vitals = vitals(health.clone(), PLAN, minutes, asked, now);
+                prop_assert!(!vitals.rest("b"), "its neighbour is well");
+                if vitals.rest("a") {
+                    let longest = LONGEST.max(Duration::from_secs(u64::from(minutes) * 60));
+                    prop_assert!(now.since(last) < longest, "silent for {:?}", now.since(last));
+                    continue;
+                }
+                last = now;
+                let troubles: &[_] = if fails { &[("a", theirs())] } else { &[] };
+                let after = vitals.after(&outcome(End::Asked, troubles), now);
+                let tidings = after.as_ref().map(|(_, tidings)| tidings.clone()).unwrap_or_default();
+                if let Some((after, _)) = after {
+                    prop_assert_ne!(&after, &health, "a write for nothing");
+                    health = after;
+                }
+                if !fails {
+                    prop_assert!(health.failing.is_empty());
+                    prop_assert_eq!(matches!(&tidings[..], [Tidings::Recovered(name, _)] if name == "a"), told);
+                    (told, since) = (false, None);
+                    continue;
+                }
+                let failing = &health.failing["a"];
+                prop_assert_eq!(failing.since, *since.get_or_insert(now));
+                let tells = matches!(&tidings[..], [Tidings::Fails(name, _)] if name == "a");
+                prop_assert!(tidings.is_empty() || (tells && !told), "{tidings:?}");
+                told |= tells;
+                prop_assert_eq!(told, failing.told);
+                prop_assert_eq!(told, failing.failures >= MANY || failing.last.since(failing.since) >= LONG);
+            }
+        }
+
+        #[test]
+        fn a_pause_grows_to_an_hour_and_is_some_turns(failures in 0_u32.., minutes in proptest::option::of(1_u32..=1440)) {
+            let interval = minutes.and_then(Minutes::new);
+            let (this, next) = (pause(failures, interval), pause(failures.saturating_add(1), interval));
+            prop_assert!(this <= next && this >= FIRST);
+            match interval.map(turn) {
+                Some(turn) => {
+                    prop_assert!(this <= LONGEST.max(turn) && this.as_secs() % turn.as_secs() == 0);
+                }
+                None => prop_assert!(this <= LONGEST),
+            }
+        }
+
+        #[test]
+        fn what_is_not_due_is_noted_at_its_next_step(asked in proptest::collection::vec(1_u64..20, 1..100)) {
+            // Signals make an instance of a daily wheel fail as often as they like.
+            let (mut health, mut now, mut writes) = (Health::of(PLAN), 0, 0);
+            for passes in asked {
+                now += passes;
+                let vitals = vitals(health.clone(), PLAN, 60, true, second(now));
+                if let Some((after, _)) = vitals.after(&outcome(End::Asked, &[("a", theirs())]), second(now)) {
+                    (health, writes) = (after, writes + 1);
+                }
+            }
+            prop_assert!(writes <= 1 + now / (30 * 60));
+        }
+    }
+
+    fn noted(vitals: &Vitals, outcome: &Outcome, now: Timestamp) -> (Health, Vec<Tidings>) {
+        vitals.after(outcome, now).unwrap()
+    }
+
+    #[test]
+    fn a_revoked_consent_stops_the_polls_until_the_instance_is_changed_and_is_told_once() {
+        let first = vitals(Health::of(PLAN), PLAN, 15, false, second(0));
+        let (health, tidings) = noted(&first, &outcome(End::Revoked, &[]), second(0));
+        assert_eq!((health.revoked, tidings), (Some(second(0)), vec![Tidings::Revoked]));
+        for asked in [false, true] {
+            assert!(vitals(health.clone(), PLAN, 15, asked, second(900)).are_still());
+        }
+        let changed = vitals(health, Version(8), 15, false, second(900));
+        assert!(!changed.are_still());
+        let (again, tidings) = noted(&changed, &outcome(End::Revoked, &[]), second(900));
+        assert_eq!((again.revoked, tidings), (Some(second(0)), vec![Tidings::Revoked]));
+        assert!(vitals(again, Version(8), 15, false, second(1800)).are_still());
+        let (well, tidings) = noted(&changed, &outcome(End::Asked, &[]), second(900));
+        assert_eq!((well.revoked, tidings), (None, vec![Tidings::Consented]));
+        let unclear = outcome(End::Asked, &[("a", theirs()), ("b", Trouble::Unauthorised)]);
+        let (health, _) = noted(&changed, &unclear, second(900));
+        assert!(health.revoked.is_some() && !vitals(health, Version(8), 15, false, second(1800)).are_still());
+    }
+
+    #[test]
+    fn without_anything_to_ask_with_all_of_it_rests_and_a_changed_instance_is_tried_at_once() {
+        let none = outcome(End::NoCredential("api.key is missing".into()), &[]);
+        let mut health = Health::of(PLAN);
+        for index in 0..7 {
+            let now = second(index * 3600);
+            health = noted(&vitals(health, PLAN, 1, false, now), &none, now).0;
+        }
+        let soon = second(6 * 3600 + 60);
+        assert!(vitals(health.clone(), PLAN, 1, false, soon).are_still());
+        assert!(!vitals(health.clone(), PLAN, 1, true, soon).are_still(), "somebody asked");
+        let changed = vitals(health, Version(8), 1, false, soon);
+        assert!(!changed.are_still());
+        let (health, tidings) = noted(&changed, &outcome(End::Asked, &[]), soon);
+        assert!(health.failing.is_empty() && matches!(&tidings[..], [Tidings::Recovered(name, _)] if name.is_empty()));
+    }
+
+    #[test]
+    fn a_limit_is_told_and_slows_nothing_by_itself() {
+        let limited = outcome(End::PutOff { until: second(9) }, &[]);
+        let (mut health, mut tidings) = (Health::of(PLAN), Vec::new());
+        for minute in 0..6 {
+            let vitals = vitals(health.clone(), PLAN, 1, false, second(60 * minute));
+            assert!(!vitals.are_still());
+            if let Some((after, told)) = vitals.after(&limited, second(60 * minute)) {
+                health = after;
+                tidings.extend(told);
+            }
+        }
+        assert!(matches!(&tidings[..], [Tidings::Fails(name, _)] if name.is_empty()));
+        assert_eq!(health.failing[""].since, second(0));
+    }
+
+    #[test]
+    fn our_own_failures_and_polls_that_did_not_come_to_their_end_say_nothing() {
+        let failing = noted(
+            &vitals(Health::of(PLAN), PLAN, 1, false, second(0)),
+            &outcome(End::Asked, &[("a", theirs())]),
+            second(0),
+        );
+        let ours = Trouble::Ours("the table is away".into());
+        let elsewhere = End::Elsewhere { until: second(9) };
+        let ours_ended = End::Ours(records::RecordError::Damaged("POLL".into(), "x".into()));
+        for (end, troubles) in [
+            (End::Asked, vec![("a", ours)]),
+            (End::More, vec![]),
+            (elsewhere, vec![]),
+            (ours_ended, vec![]),
+            (End::Unpolled(super::super::Unpolled::Connector), vec![]),
+        ] {
+            let vitals = vitals(failing.0.clone(), PLAN, 1, false, second(60));
+            assert_eq!(vitals.after(&outcome(end.clone(), &troubles), second(60)), None, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_longer_configured_is_no_longer_kept() {
+        let mut health = Health::of(PLAN);
+        let vitals = |health: &Health| vitals(health.clone(), PLAN, 1, false, second(60));
+        health = noted(&vitals(&health), &outcome(End::Asked, &[("a", theirs())]), second(0)).0;
+        let gone = health.failing.remove("a").unwrap();
+        health.failing.insert("gone".into(), gone);
+        let (after, tidings) = noted(&vitals(&health), &outcome(End::Asked, &[]), second(60));
+        assert_eq!((after.failing, tidings), (BTreeMap::new(), vec![]));
+    }
+}
