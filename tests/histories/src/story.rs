@@ -153,7 +153,7 @@ impl<S: Subject> World<'_, S> {
             only: None,
             two: dice.chance(20),
             fails: dice.chance(15).then(|| dice.below(4)),
-            pace: Duration::from_millis(dice.pick(&[0, 0, 1, 700])),
+            pace: Duration::from_millis(dice.pick(&[0, 0, 0, 1, 700, 100_000])),
         }
     }
 
