@@ -160,14 +160,21 @@ impl World {
     /// The owner makes an instance, through the API.
     pub async fn provision(&self, connector: &str, configuration: &serde_json::Value) -> InstanceId {
         let body = json!({ "name": "Acme", "element": { "key": connector }, "configuration": configuration });
-        let request = Request::post("/elements/api-v2/instances")
+        let made = self.ask("POST", "/instances", body.to_string()).await;
+        made["id"].to_string().parse().unwrap()
+    }
+
+    /// The owner asks the API for something that it does.
+    pub async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> serde_json::Value {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/elements/api-v2{path}"))
             .header(header::AUTHORIZATION, self.authorization.expose_secret())
-            .body(Body::from(body.to_string()))
+            .body(body.into())
             .unwrap();
         let (status, text) = self.call(request).await;
         assert!(status.is_success(), "{status} {text}");
-        let made: serde_json::Value = serde_json::from_str(&text).unwrap();
-        made["id"].to_string().parse().unwrap()
+        serde_json::from_str(&text).unwrap()
     }
 
     /// Makes an instance of the owner's.
@@ -410,12 +417,7 @@ impl World {
 
     /// The owner deletes an instance, through the API.
     pub async fn delete(&self, instance: InstanceId) {
-        let request = Request::delete(format!("/elements/api-v2/instances/{instance}"))
-            .header(header::AUTHORIZATION, self.authorization.expose_secret())
-            .body(Body::empty())
-            .unwrap();
-        let (status, text) = self.call(request).await;
-        assert!(status.is_success(), "{status} {text}");
+        self.ask("DELETE", &format!("/instances/{instance}"), "").await;
     }
 
     /// The instance's records, newest first.

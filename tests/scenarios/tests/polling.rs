@@ -129,6 +129,30 @@ async fn a_key_that_the_provider_does_not_take_is_told_in_the_log_without_the_ke
 }
 
 #[tokio::test]
+async fn who_entered_a_wrong_key_sees_why_nothing_comes_and_once_it_is_right_is_told_all() {
+    let polled = Polled::new(11_004, "an0th3r-k3y").await;
+    let id = polled.api.world(|api| api.create("things", &json!({})));
+    polled.pass(60).await;
+    let asked = polled.api.served().len();
+    assert!((5..12).contains(&asked), "less and less: {asked}");
+    let path = format!("/instances/{}", polled.instance);
+    let records = polled.world.ask("GET", &format!("{path}/event-poller-records"), "").await;
+    let [record] = &records.as_array().unwrap()[..] else { panic!("{records}") };
+    assert_eq!((&record["objectName"], &record["status"]), (&json!("things"), &json!("failing")));
+    assert_eq!(record["lastError"], "the provider does not take the credentials");
+    assert!(record["nextTry"].as_str().unwrap() > polled.world.now().iso_seconds().as_str());
+
+    let right = json!({"configuration": {"api.key": API_KEY}});
+    polled.world.ask("PATCH", &path, right.to_string()).await;
+    polled.pass(2).await;
+    assert_eq!(polled.told(), [format!("CREATED things {id}")]);
+    assert_eq!(polled.world.ask("GET", &path, "").await["polling"]["status"], "ok");
+    polled.api.forget();
+    polled.pass(10).await;
+    assert!(polled.api.served().len() >= 9, "each turn asks again");
+}
+
+#[tokio::test]
 async fn a_webhook_instance_of_a_provider_that_could_be_polled_is_not_polled() {
     let mut world = World::new(11_003, RetryPolicy::default()).await;
     world.ask_providers();
