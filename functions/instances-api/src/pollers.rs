@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +19,7 @@ use futures_util::future::try_join_all;
 use http::HeaderValue;
 use platform::Platform;
 use polling::configuration;
-use polling::position::Place;
+use polling::position::{IDLE, Place};
 use records::health::{self, Failing, Look};
 use records::instances::{self as repository, Instance};
 use records::wheel::Minutes;
@@ -31,6 +32,9 @@ use crate::{Api, instances, polled};
 
 /// Instances that a page looks at: with as many objects each as there may be, their records are within what an answer holds.
 const AT_ONCE: usize = 50;
+/// A position moves once an hour where nothing changes. One that is as old as this, and [`LATE_TURNS`], is late.
+const LATE: Duration = IDLE.saturating_mul(2);
+const LATE_TURNS: u32 = 3;
 /// Instances read at the same time.
 const AT_A_TIME: usize = 10;
 
@@ -44,6 +48,8 @@ enum Status {
     Waiting,
     /// It failed, and is tried again.
     Failing,
+    /// Nothing is known to fail, but it was not read to its end for long: no poll comes, or none that comes to its end.
+    Late,
     /// It is not polled.
     Stopped,
 }
@@ -121,6 +127,9 @@ struct View<'a> {
     instance: &'a Instance,
     look: Look,
     stopped: Option<Reason>,
+    /// How often it is polled, if it is in turns.
+    turn: Option<Duration>,
+    now: Timestamp,
 }
 
 impl View<'_> {
@@ -139,6 +148,14 @@ impl View<'_> {
         self.look.health.failing.get("").or_else(|| self.look.health.failing.get(object))
     }
 
+    /// Where an object stands by time, and whether that is long ago.
+    fn position(&self, object: &str) -> Option<(Timestamp, bool)> {
+        let Some(Place::Position(position)) = self.look.places.get(object) else { return None };
+        let late =
+            |turn: Duration| self.now.since(position.at()) > LATE.saturating_add(turn.saturating_mul(LATE_TURNS));
+        Some((position.at(), self.turn.is_some_and(late)))
+    }
+
     fn objects(&self) -> BTreeSet<String> {
         let read = configuration::read(&self.instance.configuration);
         let unusable = read.problems.into_iter().map(|problem| problem.resource).filter(|name| !name.is_empty());
@@ -151,16 +168,19 @@ impl View<'_> {
             objects.iter().map(String::as_str).chain([""]).filter_map(|object| self.failing(object)).collect();
         let reason = self.reason();
         let waiting = !objects.is_empty() && self.look.places.is_empty();
+        let late = objects.iter().filter_map(|object| self.position(object)).filter(|(_, late)| *late);
+        let late = late.map(|(at, _)| at).min();
         let status = match reason {
             Some(_) => Status::Stopped,
             None if !failing.is_empty() => Status::Failing,
+            None if late.is_some() => Status::Late,
             None if waiting => Status::Waiting,
             None => Status::Ok,
         };
         let since = match reason {
             Some(Reason::ConsentRevoked) => self.revoked(),
             Some(_) => None,
-            None => failing.iter().map(|failing| failing.since).min(),
+            None => failing.iter().map(|failing| failing.since).min().or(late),
         };
         let next = failing.iter().map(|failing| failing.next).min().filter(|_| reason.is_none());
         Polling {
@@ -175,22 +195,20 @@ impl View<'_> {
 
     fn record(&self, object: String) -> Record {
         let (failing, place, reason) = (self.failing(&object), self.look.places.get(&object), self.reason());
+        let position = self.position(&object);
         let status = match (reason, failing, place) {
             (Some(_), ..) => Status::Stopped,
             (None, Some(_), _) => Status::Failing,
             (None, None, None) => Status::Waiting,
+            (None, None, Some(_)) if position.is_some_and(|(_, late)| late) => Status::Late,
             (None, None, Some(_)) => Status::Ok,
-        };
-        let position = match place {
-            Some(Place::Position(position)) => Some(position.at().iso_seconds()),
-            Some(Place::Cursor(_)) | None => None,
         };
         Record {
             instance_id: self.instance.id,
             element_key: self.instance.connector.clone(),
             status,
             reason,
-            position,
+            position: position.map(|(at, _)| at.iso_seconds()),
             failing_since: failing.map(|failing| failing.since.iso_seconds()),
             last_failure: failing.map(|failing| failing.last.iso_seconds()),
             failures: failing.map_or(0, |failing| failing.failures),
@@ -208,6 +226,7 @@ impl View<'_> {
 impl<P: Platform> Api<P> {
     /// What is known of an instance's polls; `None`: it is not to be polled.
     async fn view<'a>(&self, instance: &'a Instance) -> Result<Option<View<'a>>, Problem> {
+        let mut turn = None;
         let stopped = match self.catalogue.get(&instance.connector) {
             None if polled::wants(&instance.configuration) => Some(Reason::NoConnector),
             None => return Ok(None),
@@ -217,7 +236,9 @@ impl<P: Platform> Api<P> {
                 if !can && !polled::wants(&instance.configuration) {
                     return Ok(None);
                 }
-                let never = in_turns && Minutes::configured(&instance.configuration).is_none();
+                let minutes = Minutes::configured(&instance.configuration).filter(|_| in_turns);
+                turn = minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes.number())));
+                let never = in_turns && minutes.is_none();
                 match () {
                     () if !can => Some(Reason::NoConnector),
                     () if instance.disabled => Some(Reason::InstanceDisabled),
@@ -228,7 +249,7 @@ impl<P: Platform> Api<P> {
             }
         };
         let look = health::look(&*self.platform, instance.id).await?;
-        Ok(Some(View { instance, look, stopped }))
+        Ok(Some(View { instance, look, stopped, turn, now: self.platform.now() }))
     }
 
     /// How an instance's polls fare, in short; `None`: it is not to be polled.

@@ -37,6 +37,8 @@ type Wait = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send 
 /// A worker's memory, shared by all of its polls.
 pub struct Accounts {
     known: Mutex<Known>,
+    /// Whoever looks for limits: the polls of a job begin at the same time, and one look does for all.
+    looking: tokio::sync::Mutex<()>,
     wait: Box<Wait>,
 }
 
@@ -106,7 +108,7 @@ impl Accounts {
     pub fn waiting(
         wait: impl Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + 'static,
     ) -> Self {
-        Self { known: Mutex::default(), wait: Box::new(wait) }
+        Self { known: Mutex::default(), looking: tokio::sync::Mutex::default(), wait: Box::new(wait) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -131,14 +133,7 @@ impl Accounts {
         if limit.until(now).is_some() || limit.is_fresh(now) {
             return Ok(limit.until(now));
         }
-        let whose = (account.connector.clone(), account.owner);
-        let mut looks = self.known().looks.get(&whose).copied().unwrap_or_default();
-        // One that is past its time may have been made later since.
-        if !looks.is_fresh(now) {
-            looks = Read { at: Some(now), until: budgets::looks(platform, &whose.0, whose.1).await? };
-            self.known().remember_looks(whose, looks, now);
-        }
-        if looks.until(now).is_none() {
+        if self.looks(platform, account).await?.until(now).is_none() {
             return Ok(None);
         }
         let until = budgets::not_before(platform, account).await?;
@@ -147,6 +142,23 @@ impl Accounts {
         // What a neighbour was told meanwhile may be later.
         asked.limit = Read { at: Some(now), until: asked.limit.until(now).max(until) };
         Ok(asked.limit.until(now))
+    }
+
+    /// Until when to look for limits of the account's connector and owner.
+    async fn looks<P: Platform>(&self, platform: &P, account: &Account) -> Result<Read, RecordError> {
+        let whose = (account.connector.clone(), account.owner);
+        let fresh = |now| self.known().looks.get(&whose).copied().filter(|looks| looks.is_fresh(now));
+        if let Some(looks) = fresh(platform.now()) {
+            return Ok(looks);
+        }
+        let _looking = self.looking.lock().await;
+        let now = platform.now();
+        if let Some(looks) = fresh(now) {
+            return Ok(looks);
+        }
+        let looks = Read { at: Some(now), until: budgets::looks(platform, &whose.0, whose.1).await? };
+        self.known().remember_looks(whose, looks, now);
+        Ok(looks)
     }
 
     /// When an account may be asked; where its budget is the reason to wait, that time is then taken.

@@ -176,9 +176,15 @@ impl World {
     /// The owner makes an instance, through the API.
     pub async fn provision(&self, connector: &str, configuration: &serde_json::Value) -> InstanceId {
         let body = json!({ "name": "Acme", "element": { "key": connector }, "configuration": configuration });
-        let (status, made) = self.api(Method::POST, "/instances", Some(body)).await;
-        assert!(status.is_success(), "{status} {made}");
+        let made = self.ask(Method::POST, "/instances", Some(body)).await;
         made["id"].to_string().parse().unwrap()
+    }
+
+    /// The owner asks the API for something that it does.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<serde_json::Value>) -> serde_json::Value {
+        let (status, answer) = self.api(method, path, body).await;
+        assert!(status.is_success(), "{status} {answer}");
+        answer
     }
 
     /// A request of the owner's to the API, and what it answers.
@@ -438,12 +444,7 @@ impl World {
 
     /// The owner deletes an instance, through the API.
     pub async fn delete(&self, instance: InstanceId) {
-        let request = Request::delete(format!("/elements/api-v2/instances/{instance}"))
-            .header(header::AUTHORIZATION, self.authorization.expose_secret())
-            .body(Body::empty())
-            .unwrap();
-        let (status, text) = self.call(request).await;
-        assert!(status.is_success(), "{status} {text}");
+        self.ask(Method::DELETE, &format!("/instances/{instance}"), None).await;
     }
 
     /// The instance's records, newest first.

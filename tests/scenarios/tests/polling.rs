@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use events::InstanceId;
+use http::Method;
 use platform::Platform as _;
 use pollhook_scenarios::{Behaviour, Logs, Reply, RetryPolicy, START, World};
 use serde_json::json;
@@ -126,6 +127,30 @@ async fn a_key_that_the_provider_does_not_take_is_told_in_the_log_without_the_ke
     let expected = ["WARN", &polled.instance.to_string(), "things: the provider does not take"];
     assert!(expected.iter().all(|part| line.contains(part)), "{line}");
     assert!(!text.contains("an0th3r-k3y"));
+}
+
+#[tokio::test]
+async fn who_entered_a_wrong_key_sees_why_nothing_comes_and_once_it_is_right_is_told_all() {
+    let polled = Polled::new(11_004, "an0th3r-k3y").await;
+    let id = polled.api.world(|api| api.create("things", &json!({})));
+    polled.pass(60).await;
+    let asked = polled.api.served().len();
+    assert!((5..12).contains(&asked), "less and less: {asked}");
+    let path = format!("/instances/{}", polled.instance);
+    let records = polled.world.ask(Method::GET, &format!("{path}/event-poller-records"), None).await;
+    let [record] = &records.as_array().unwrap()[..] else { panic!("{records}") };
+    assert_eq!((&record["objectName"], &record["status"]), (&json!("things"), &json!("failing")));
+    assert_eq!(record["lastError"], "the provider does not take the credentials");
+    assert!(record["nextTry"].as_str().unwrap() > polled.world.now().iso_seconds().as_str());
+
+    let right = json!({"configuration": {"api.key": API_KEY}});
+    polled.world.ask(Method::PATCH, &path, Some(right)).await;
+    polled.pass(2).await;
+    assert_eq!(polled.told(), [format!("CREATED things {id}")]);
+    assert_eq!(polled.world.ask(Method::GET, &path, None).await["polling"]["status"], "ok");
+    polled.api.forget();
+    polled.pass(10).await;
+    assert!(polled.api.served().len() >= 9, "each turn asks again");
 }
 
 #[tokio::test]

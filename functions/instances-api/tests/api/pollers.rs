@@ -204,3 +204,23 @@ async fn an_instance_is_shown_though_its_polls_cannot_be() {
     let reply = world.get(&format!("/instances/{id}")).await;
     assert_eq!((reply.status, reply.json.get("polling")), (StatusCode::OK, None));
 }
+
+#[tokio::test]
+async fn a_position_that_does_not_move_is_seen_though_nothing_is_known_to_fail() {
+    let world = World::new(32_007).await;
+    let id = polled(&world, json!({"event.poller.refresh_interval": "20"})).await;
+    let status = async |path: &str| world.get(path).await.json;
+    for (seconds, expected) in [(3 * 3600, "ok"), (3 * 3600 + 1, "late")] {
+        stands(&world, id, &[("contacts", at(60)), ("deals", at(seconds))]).await;
+        let found = status(&format!("/instances/{id}/event-poller-records")).await;
+        assert_eq!((&found[0]["status"], &found[1]["status"]), (&json!("ok"), &json!(expected)));
+        assert_eq!(status(&format!("/instances/{id}")).await["polling"]["status"], expected);
+    }
+    let signalled = json!({"name": "d", "element": {"key": "dropbox"}, "configuration": {
+        "event.objects": "files", "oauth.user.token": "t0ken", "event.notification.callback.url": CALLBACK,
+        "event.vendor.account": "dbid:1", "webhook.secret": "s"}});
+    let signalled = crate::world::id(&world.post(&signalled).await.json);
+    stands(&world, signalled, &[("files", at(90_000))]).await;
+    let found = status(&format!("/instances/{signalled}/event-poller-records")).await;
+    assert_eq!(found[0]["status"], "ok", "it is polled when something changes");
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use events::configuration::{OBJECTS, VENDOR_ACCOUNT};
 use events::{InstanceId, Timestamp};
+use futures_util::future::join_all;
 use platform::{Platform as _, TableError};
 use pollhook_poller::FRESH;
 use pollhook_poller::poll::{End, Outcome};
@@ -95,6 +96,16 @@ async fn where_nothing_is_limited_a_poll_reads_and_writes_nothing_for_it() {
     }
     assert_eq!(world.platform.table().reads() - reads, others.len(), "each has its one query");
     assert_eq!(world.platform.steps(), steps);
+}
+
+#[tokio::test]
+async fn polls_that_begin_together_look_for_limits_once() {
+    let (world, others) = neighbours(509, &["42", "43", "", "44"]).await;
+    let reads = world.platform.table().reads();
+    for outcome in join_all(others.iter().map(|other| world.poll_of(*other))).await {
+        assert_eq!(outcome.end, End::Asked);
+    }
+    assert_eq!(world.platform.table().reads() - reads, others.len() + 1);
 }
 
 #[tokio::test]
