@@ -167,6 +167,11 @@ pub(crate) fn is_another(before: &Secrets, after: &Secrets) -> bool {
     [ACCESS_TOKEN, REFRESH_TOKEN].iter().any(|key| token(before, key) != token(after, key))
 }
 
+/// Whether there are tokens of a consent.
+pub(crate) fn has_tokens(secrets: &Secrets) -> bool {
+    [ACCESS_TOKEN, REFRESH_TOKEN].iter().any(|key| secrets.contains_key(*key))
+}
+
 /// Whether `key` is of what a consent brought to the instances of a connector: it stays unless it is named.
 pub(crate) fn brings(connector: &Connector, key: &str) -> bool {
     CONSENT.contains(&key)
@@ -175,8 +180,7 @@ pub(crate) fn brings(connector: &Connector, key: &str) -> bool {
 
 /// Who says that tokens are brought along has to bring one.
 fn brought(connector: &Connector, settings: &Settings) -> Result<(), Invalid> {
-    if oauth(connector).is_none() || [ACCESS_TOKEN, REFRESH_TOKEN].iter().any(|key| settings.secrets.contains_key(*key))
-    {
+    if oauth(connector).is_none() || has_tokens(&settings.secrets) {
         return Ok(());
     }
     let given = format!("\"initial\", without \"{REFRESH_TOKEN}\" in the configuration");

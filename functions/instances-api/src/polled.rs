@@ -54,7 +54,8 @@ pub(crate) fn interval(in_turns: bool, configuration: &BTreeMap<String, String>)
 }
 
 /// Has an instance polled at once that was just written and is polled from now on, or otherwise than `before`; and one that is
-/// `signalled`: where a provider keeps the cursor, nothing is told of before the first poll.
+/// `signalled`: where a provider keeps the cursor, nothing is told of before the first poll, and where tokens are new, polls
+/// may have waited for them.
 pub(crate) async fn begin<P: Platform>(platform: &P, before: Option<Place>, instance: &Instance, signalled: bool) {
     if !signalled && (instance.place.is_none() || instance.place == before) {
         return;

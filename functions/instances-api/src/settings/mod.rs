@@ -93,8 +93,10 @@ impl Rules<'_> {
     /// As [`Self::provision`].
     pub(crate) fn replace(&self, before: Settings, given: &Changes) -> Result<Settings, Invalid> {
         let Settings { mut plain, mut secrets } = before;
-        plain.retain(|key, _| given.contains_key(key) || consent::brings(self.connector, key));
-        secrets.retain(|key, _| given.contains_key(key) || consent::brings(self.connector, key));
+        let consented = consent::has_tokens(&secrets);
+        let stays = |key: &str| given.contains_key(key) || consented && consent::brings(self.connector, key);
+        plain.retain(|key, _| stays(key));
+        secrets.retain(|key, _| stays(key));
         let settings = self.apply(Settings { plain, secrets }, given)?;
         self.check_required(&settings, |_| true)?;
         self.check_polled(&settings)?;

@@ -273,3 +273,14 @@ async fn tokens_that_are_brought_along_are_taken_as_they_are() {
     let changed = world.patch(id(&reply.json), &json!({"configuration": {"oauth.user.token": "clear-a9"}})).await;
     assert_eq!((changed.status, polls(&world)), (StatusCode::OK, 2), "it is polled at once");
 }
+
+#[tokio::test]
+async fn where_nobody_consented_a_replacement_unsets_what_it_does_not_name() {
+    let (world, _) = world(9_107).await;
+    let mut given = body("quickbooks", &json!(null));
+    given["configuration"]["event.vendor.account"] = json!("4620816365");
+    let made = world.post(&given).await;
+    assert_eq!(set(&made.json)["event.vendor.account"], "4620816365", "{}", made.text);
+    let reply = put(&world, id(&made.json), "", &body("quickbooks", &json!(null))).await;
+    assert_eq!((reply.status, set(&reply.json).get("event.vendor.account")), (StatusCode::OK, None), "{}", reply.text);
+}
