@@ -67,6 +67,8 @@ pub(crate) enum Problem {
     TooLarge,
     /// The caller's: as many as are allowed at once are at work. Of what.
     TooMany(&'static str),
+    /// The provider's: it did not answer, or not as it should. Why, without anything secret.
+    Provider(String),
     /// Somebody else's change came in between, again and again.
     Changed,
     /// Ours: storage cannot be reached or is throttled; nothing was changed. Why, for the log.
@@ -87,6 +89,7 @@ impl Problem {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Provider(_) => StatusCode::BAD_GATEWAY,
             Self::Changed => StatusCode::CONFLICT,
             Self::Busy(_) | Self::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -111,6 +114,9 @@ impl Problem {
             Self::Method => "this path does not take this method; the Allow header names those it takes".into(),
             Self::TooLarge => format!("the body is too large; accepted: at most {BODY_BYTES} bytes"),
             Self::TooMany(what) => format!("too many {what} at the same time; try again when one is done"),
+            Self::Provider(reason) => format!(
+                "the provider gave no tokens, and nothing was stored: {reason}; have the customer consent again"
+            ),
             Self::Changed => "the instance is being changed by others at the same time; try again".into(),
             Self::Busy(_) => "Pollhook cannot reach its storage at the moment; try again".into(),
             Self::Unknown(_) => "Pollhook cannot tell whether the change was made; read before trying again".into(),

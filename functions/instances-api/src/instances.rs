@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use bytes::Bytes;
 use connectors::{Catalogue, Connector};
 use events::configuration;
@@ -14,7 +14,9 @@ use records::instances::{self, Instance, Provision, Stored, Webhooks};
 
 use crate::answer::{Answer, Problem};
 use crate::authorization::{Caller, Target};
+use crate::consent::{self, Consented};
 use crate::invalid::Invalid;
+use crate::query::Parameters;
 use crate::resource::{Resource, element_id};
 use crate::settings::{self, Rules, Settings};
 use crate::wire::{ElementGiven, Given};
@@ -49,7 +51,12 @@ pub(crate) async fn provision_of_element<P: Platform>(
 
 async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Result<Answer<Resource>, Problem> {
     let (name, connector) = required(&given, &api.catalogue)?;
-    let settings = api.rules(connector).provision(&given.configuration.unwrap_or_default())?;
+    let rules = api.rules(connector);
+    let none = BTreeMap::new();
+    let mut settings = rules.provision(given.configuration.as_ref().unwrap_or(&none))?;
+    if let Some(consented) = consent::exchange(api, connector, &given, &settings).await? {
+        settings = rules.change(settings, consented.changes())?;
+    }
     let account_key = account_key(connector, &settings.plain);
     let webhooks = webhooks(connector, &settings.plain, account_key.as_deref(), false);
     let provision = Provision {
@@ -88,9 +95,13 @@ pub(crate) async fn change<P: Platform>(
     let given = Given::read(&body)?;
     let none = BTreeMap::new();
     let changes = given.configuration.as_ref().unwrap_or(&none);
-    let (stored, ()) = edit(&api, &target, |before, rules| {
+    let wanted = |before: &Stored, rules: &Rules<'_>| {
         same_instance(&given, &before.instance)?;
-        let settings = rules.change(settings(before), changes)?;
+        rules.change(settings(before), changes)
+    };
+    let consented = consented(&api, &target, &given, wanted).await?;
+    let (stored, ()) = edit(&api, &target, |before, rules| {
+        let settings = with_consent(rules, wanted(before, rules)?, consented.as_ref())?;
         let instance = Instance {
             name: given.name.clone().unwrap_or_else(|| before.instance.name.clone()),
             tags: given.tags.clone().unwrap_or_else(|| before.instance.tags.clone()),
@@ -103,18 +114,26 @@ pub(crate) async fn change<P: Platform>(
     Ok(Answer(api.resource(&stored)))
 }
 
-/// `PUT /instances/{id}`: name, tags and configuration become what the body says. Whether the instance is disabled stays,
-/// unless the body says it.
+/// `PUT /instances/{id}`: name, tags and configuration become what the body says, and a code that it brings is a new consent.
+/// Whether the instance is disabled stays, unless the body says it. With `reAuthenticate=false` a code is left alone.
 pub(crate) async fn replace<P: Platform>(
     State(api): State<Arc<Api<P>>>,
     target: Target,
+    RawQuery(query): RawQuery,
     body: Bytes,
 ) -> Result<Answer<Resource>, Problem> {
-    let given = Given::read(&body)?;
+    let mut given = Given::read(&body)?;
+    if !Parameters::read(query.as_deref()).flag("reAuthenticate", true)? {
+        given.provider = None;
+    }
     let (name, changes) = whole(&given)?;
-    let (stored, ()) = edit(&api, &target, |before, rules| {
+    let wanted = |before: &Stored, rules: &Rules<'_>| {
         same_instance(&given, &before.instance)?;
-        let settings = rules.replace(settings(before), changes)?;
+        rules.replace(settings(before), changes)
+    };
+    let consented = consented(&api, &target, &given, wanted).await?;
+    let (stored, ()) = edit(&api, &target, |before, rules| {
+        let settings = with_consent(rules, wanted(before, rules)?, consented.as_ref())?;
         let instance = Instance {
             name: name.to_owned(),
             tags: given.tags.clone().unwrap_or_default(),
@@ -125,6 +144,29 @@ pub(crate) async fn replace<P: Platform>(
     })
     .await?;
     Ok(Answer(api.resource(&stored)))
+}
+
+/// Exchanges the code that a change of an instance brings, if it does. Once, however often the change is tried.
+async fn consented<P: Platform>(
+    api: &Api<P>,
+    target: &Target,
+    given: &Given,
+    wanted: impl Fn(&Stored, &Rules<'_>) -> Result<Settings, Invalid> + Send,
+) -> Result<Option<Consented>, Problem> {
+    if given.provider.is_none() && !given.brings_tokens {
+        return Ok(None);
+    }
+    let before = load(api, target).await?;
+    let connector = connector(api, &before.instance)?;
+    let settings = wanted(&before, &api.rules(connector))?;
+    consent::exchange(api, connector, given, &settings).await
+}
+
+fn with_consent(rules: &Rules<'_>, settings: Settings, consented: Option<&Consented>) -> Result<Settings, Invalid> {
+    match consented {
+        Some(consented) => rules.change(settings, consented.changes()),
+        None => Ok(settings),
+    }
 }
 
 /// `PUT /instances/{id}/enabled`: takes webhooks again.
@@ -177,7 +219,8 @@ pub(crate) async fn edit<P: Platform, T: Send>(
         let instance = Instance { configuration: settings.plain, ..instance };
         match instances::update(&*api.platform, &before, instance, settings.secrets, &webhooks).await {
             Ok(stored) => {
-                let signalled = webhooks.polling.is_some() && connector.signals();
+                let renewed = consent::is_another(&before.secrets, &stored.secrets);
+                let signalled = webhooks.polling.is_some() && (connector.signals() || renewed);
                 polled::begin(&*api.platform, before.instance.place, &stored.instance, signalled).await;
                 return Ok((stored, told));
             }

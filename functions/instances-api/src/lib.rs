@@ -19,6 +19,7 @@
 //! | `GET /instances/{id}/events[/{eventId}]` | `history` |
 //! | `GET /instances/{id}/event-poller-records`, `GET /instances/polling-disabled` | `pollers` |
 //! | `GET /elements`, `/elements/keys`, `/elements/{keyOrId}[/metadata]` | `elements` |
+//! | `GET /elements/{keyOrId}/oauth/url` | `consent` |
 //! | `POST`, `GET /elements/{keyOrId}/instances`, `GET`, `PUT`, `PATCH`, `DELETE …/{id}` | as `/instances`, of one connector |
 //! | `GET`, `PUT /notifications/subscriptions/deliveries` | `release` |
 //! | `GET /refused` | `refused`, for operators |
@@ -35,6 +36,7 @@
 mod accounts;
 mod answer;
 mod authorization;
+mod consent;
 mod elements;
 mod history;
 mod instances;
@@ -84,6 +86,8 @@ pub struct Api<P> {
     pub catalogue: Arc<Catalogue>,
     /// Who posts what is asked for at once.
     pub callbacks: Arc<dyn egress::Callbacks>,
+    /// Who asks providers for tokens.
+    pub tokens: Arc<dyn egress::exchange::Exchanges>,
     /// Of the key that makes accounts; without it there is no path for it.
     pub admin_key_sha256: Option<AdminKeySha256>,
 }
@@ -106,6 +110,7 @@ pub fn router<P: Platform>(api: Arc<Api<P>>) -> Router {
         ("/elements/keys", get(elements::keys::<P>)),
         ("/elements/{element}", get(elements::one::<P>)),
         ("/elements/{element}/metadata", get(elements::metadata::<P>)),
+        ("/elements/{element}/oauth/url", get(consent::url::<P>)),
         ("/elements/{element}/instances", get(listing::of_element::<P>).post(instances::provision_of_element::<P>)),
         ("/elements/{element}/instances/{id}", instance().get(instances::read::<P>)),
         ("/notifications/subscriptions/deliveries", get(release::queued::<P>).put(release::release::<P>)),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aws::{AwsPlatform, Places};
-use connectors::Catalogue;
+use connectors::{Catalogue, Place};
 use egress::{Client, Limits, Policy};
 use pollhook_instances_api::{Api, router};
 
@@ -17,13 +17,19 @@ fn main() -> ExitCode {
             key: Some(settings.key()?),
         };
         let public_url = settings.public_url()?;
-        let policy = Policy::new(settings.allow_callbacks_to()?, Some(&public_url));
+        let allowed = settings.allow_callbacks_to()?;
+        // None of our own URLs is a provider's.
+        let providers = Policy::new(allowed.clone(), None);
+        let policy = Policy::new(allowed, Some(&public_url));
+        let mut catalogue = Catalogue::built_in();
+        catalogue.place(&settings.connector_urls::<Place>()?)?;
         let api = Api {
             platform: Arc::new(AwsPlatform::new(&aws::connect_from_environment(), places)),
             callbacks: Arc::new(Client::new(policy.clone(), Limits::default())?),
+            tokens: Arc::new(Client::new(providers, Limits::fetching())?),
             policy: Arc::new(policy),
             public_url: Some(public_url),
-            catalogue: Arc::new(Catalogue::built_in()),
+            catalogue: Arc::new(catalogue),
             admin_key_sha256: settings.admin_key_sha256()?,
         };
         lambda::http::serve(router(Arc::new(api)), async || ()).await

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::pollers::Polling;
 use crate::settings::{self, known};
-use crate::{Api, BASE};
+use crate::{Api, BASE, consent};
 
 /// An instance; `webhookUrl`, `encodedid`, `updatedDate` and `polling` are additions. Of the configuration, keys that we know and that
 /// are unset are null, as the contract has it.
@@ -92,6 +92,8 @@ impl Element {
             description: connector.description().to_owned(),
             active: true,
             deleted: false,
+            type_oauth: consent::oauth(connector).is_some(),
+            authentication: Authentication { r#type: authentication(connector) },
             ..Self::gone(connector.key(), connector.hub())
         }
     }
@@ -113,6 +115,11 @@ impl Element {
             parameters: [],
         }
     }
+}
+
+/// How the instances of a connector say whose they are, in the contract's words.
+fn authentication(connector: &Connector) -> &'static str {
+    if consent::oauth(connector).is_some() { "oauth2" } else { "custom" }
 }
 
 impl<P: Platform> Api<P> {

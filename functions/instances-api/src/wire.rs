@@ -38,6 +38,17 @@ pub(crate) struct Given {
     pub(crate) tags: Option<Vec<String>>,
     pub(crate) disabled: Option<bool>,
     pub(crate) configuration: Option<Changes>,
+    pub(crate) provider: Option<ProviderData>,
+    /// Whether it says that the configuration has tokens that were had elsewhere.
+    pub(crate) brings_tokens: bool,
+}
+
+/// What a provider sent a customer back with.
+pub(crate) struct ProviderData {
+    /// What tokens are had for.
+    pub(crate) code: SecretString,
+    /// The other parameters.
+    pub(crate) fields: BTreeMap<String, String>,
 }
 
 /// What a request says of the connector: its key, its number, both or neither.
@@ -64,9 +75,6 @@ impl Given {
     /// [`Invalid`].
     pub(crate) fn read(body: &[u8]) -> Result<Self, Invalid> {
         let fields = read(body)?;
-        if let Some(raw) = fields.get("providerData") {
-            no_provider_data(raw)?;
-        }
         let configuration = match fields.get("configuration") {
             Some(raw) if !is_null(raw) => Some(changes(raw)?),
             _ => None,
@@ -78,6 +86,8 @@ impl Given {
             tags: fields.get("tags").map(|raw| tags(raw)).transpose()?,
             disabled: fields.get("disabled").map(|raw| boolean("disabled", raw)).transpose()?,
             configuration,
+            provider: fields.get("providerData").map(|raw| provider_data(raw)).transpose()?.flatten(),
+            brings_tokens: fields.get("externalAuthentication").is_some_and(|raw| raw.get() == "\"initial\""),
         })
     }
 }
@@ -142,22 +152,31 @@ fn element(raw: &RawValue) -> Result<ElementGiven, Invalid> {
     })
 }
 
-/// What comes with an OAuth grant is refused by name: to take it and do nothing with it would leave its sender waiting.
-fn no_provider_data(raw: &RawValue) -> Result<(), Invalid> {
+/// What a provider sent a customer back with; `None` where all of it is blank. What comes without a code (OAuth 1) is refused
+/// by name: to take it and do nothing with it would leave its sender waiting.
+fn provider_data(raw: &RawValue) -> Result<Option<ProviderData>, Invalid> {
     if is_null(raw) {
-        return Ok(());
+        return Ok(None);
     }
+    let field = |name: &str| format!("providerData.{}", text::start(name));
     let given = object("providerData", raw, "an object")?;
-    let blank =
-        |raw: &RawValue| serde_json::from_str::<Cow<'_, str>>(raw.get()).is_ok_and(|text| text.trim().is_empty());
-    match given.iter().find(|(_, raw)| !is_null(raw) && !blank(raw)) {
-        Some((name, raw)) => {
-            let field = format!("providerData.{}", text::start(name));
-            let accepted = "nothing: Pollhook cannot provision by OAuth yet; put tokens that you have, where the \
-                            connector needs them, into the configuration";
-            Err(Invalid::new(field, kind(raw), accepted))
+    let mut fields = BTreeMap::new();
+    for (name, raw) in given.into_iter().filter(|(_, raw)| !is_null(raw)) {
+        // Numbers come as they are written.
+        let value = match raw.get().as_bytes().first() {
+            Some(b'"') => string(&field(&name), raw, "a text")?,
+            _ => raw.get().to_owned(),
+        };
+        if !value.trim().is_empty() {
+            fields.insert(name.into_owned(), value);
         }
-        None => Ok(()),
+    }
+    match (fields.remove("code"), fields.keys().next()) {
+        (Some(code), _) => Ok(Some(ProviderData { code: code.trim().into(), fields })),
+        (None, Some(name)) => {
+            Err(Invalid::new(field(name), "a value", "providerData.code beside it: OAuth 2 alone is known"))
+        }
+        (None, None) => Ok(None),
     }
 }
 
@@ -324,13 +343,17 @@ mod tests {
     }
 
     #[test]
-    fn an_oauth_grant_is_refused_by_name_and_not_repeated() {
+    fn a_code_is_read_with_what_came_beside_it_and_what_comes_without_one_refused_and_not_repeated() {
+        let provider =
+            |data: &str| Given::read(format!("{{\"providerData\":{data}}}").as_bytes()).ok().unwrap().provider;
         for nothing in ["null", "{}", r#"{"code":"","state":null,"realmId":" "}"#] {
-            assert!(Given::read(format!("{{\"providerData\":{nothing}}}").as_bytes()).is_ok(), "{nothing}");
+            assert!(provider(nothing).is_none(), "{nothing}");
         }
-        let message = error(r#"{"providerData":{"realmId":"","code":"gr4nt"}}"#);
-        assert!(message.starts_with("providerData.code: given a text") && message.contains("OAuth"), "{message}");
-        assert!(!message.contains("gr4nt"));
+        let ProviderData { code, fields } = provider(r#"{"realmId":4620816365,"code":" gr4nt ","state":""}"#).unwrap();
+        assert_eq!(code.expose_secret(), "gr4nt");
+        assert_eq!(fields, BTreeMap::from([("realmId".to_owned(), "4620816365".to_owned())]));
+        let message = error(r#"{"providerData":{"oauth_verifier":"gr4nt"}}"#);
+        assert!(message.starts_with("providerData.oauth_verifier: given") && !message.contains("gr4nt"), "{message}");
         assert!(error(r#"{"providerData":"gr4nt"}"#).starts_with("providerData: given a text"));
     }
 

@@ -30,7 +30,7 @@ use events::message::{POLLS, PollsJob};
 use events::{InstanceId, Message, Timestamp};
 use futures_util::stream::{self, StreamExt as _};
 use platform::{Clock, OsRandom, Platform as _, Queue as _, SystemClock, Table as _, Write};
-use poller::{AT_ONCE, Poll, Polled, Poller, Times, poll_all, tick};
+use poller::{AT_ONCE, Accounts, Due, Poll, Polled, Poller, Times, poll_all, tick};
 use records::wheel::{self, Minutes, Place};
 use support::{Server, percentile, read_message};
 use tokio::io::AsyncWriteExt as _;
@@ -161,7 +161,8 @@ async fn as_fast_as_can_be(folder: &Path, instances: &[InstanceId]) {
     let platform = open(folder, Arc::new(SystemClock));
     let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], None);
     let fetch = Client::new(policy, Limits::fetching()).unwrap();
-    let poller = Poller { platform: &platform, fetch: &fetch, catalogue: connectors::catalogue() };
+    let (catalogue, accounts) = (connectors::catalogue(), Accounts::default());
+    let poller = Poller { platform: &platform, fetch: &fetch, catalogue, accounts: &accounts };
     let jobs: Vec<PollsJob> = instances
         .chunks(POLLS)
         .map(|some| PollsJob { instances: some.to_vec(), at: SystemClock.now(), failed: 0 })
@@ -213,7 +214,7 @@ impl Clock for Turned {
 struct Idle;
 
 impl Poll for Idle {
-    async fn poll(&self, _: InstanceId, _: Timestamp, _: Timestamp) -> Polled {
+    async fn poll(&self, _: Due<'_>) -> Polled {
         Polled::Done
     }
 }

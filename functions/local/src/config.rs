@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use connectors::Place;
 use instances_api::AdminKeySha256;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -152,6 +153,13 @@ pub struct Serve {
     /// same key. Read at the start; one that does not load stops it. Check yours with `pollhook connectors check`.
     #[arg(long, env = "POLLHOOK_CONNECTORS", value_name = "FOLDER")]
     pub connectors: Option<PathBuf>,
+
+    /// Where a connector's provider is asked, OAuth included, instead of where its definition says, e.g.
+    /// hubspot=http://127.0.0.1:9000: a simulator, a sandbox, a proxy of yours. May be given several times (in the
+    /// environment: separated by commas). The URL stands in for scheme, host and port of each of the provider's URLs; its
+    /// address may be private or loopback.
+    #[arg(long, env = "POLLHOOK_CONNECTOR_URL", value_name = "KEY=URL", value_delimiter = ',')]
+    pub connector_url: Vec<Place>,
 
     /// The SHA-256, in hexadecimal digits, of the key that makes more accounts: POST /elements/api-v2/accounts with
     /// "Authorization: Bearer KEY". Use 32 random bytes, not a password. Without it there is no such path.

@@ -148,6 +148,7 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         public_url: Some(public_url.clone()),
         catalogue: Arc::clone(&catalogue),
         callbacks: client.clone(),
+        tokens: fetch.clone(),
         admin_key_sha256: config.admin_key_sha256.clone(),
     };
     let public_url = public_url.as_str().trim_end_matches('/').to_owned();
@@ -228,9 +229,9 @@ async fn flush(receiver: &Receiver<Embedded>) {
     }
 }
 
-/// The built-in connectors, and those of the folder.
-fn catalogue(config: &Serve) -> Result<Catalogue, Broken> {
-    let definitions::Loaded { catalogue, files } = definitions::load(config.connectors.as_deref())?;
+/// The built-in connectors, and those of the folder; their providers where the operator has them be asked.
+fn catalogue(config: &Serve) -> Result<Catalogue, ServeError> {
+    let definitions::Loaded { mut catalogue, files } = definitions::load(config.connectors.as_deref())?;
     for (key, file) in &files {
         let file = file.display();
         match catalogue.is_built_in(key) {
@@ -238,6 +239,7 @@ fn catalogue(config: &Serve) -> Result<Catalogue, Broken> {
             false => tracing::info!(key, %file, "a connector was read"),
         }
     }
+    catalogue.place(&config.connector_url).map_err(|why| ServeError::Setting(format!("--connector-url {why}")))?;
     Ok(catalogue)
 }
 

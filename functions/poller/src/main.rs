@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws::{AwsPlatform, Places, SqsQueue};
+use connectors::{Catalogue, Place};
 use egress::{Client, Limits, Policy};
 use lambda::batch::{Failure, Record};
 use pollhook_poller::{Accounts, Fault, Poller, each_minute, handle};
@@ -20,9 +21,10 @@ fn main() -> ExitCode {
         let dead = SqsQueue::new(&connection, settings.dead_polls()?);
         let platform = AwsPlatform::new(&connection, places);
         let client = Client::new(Policy::new(settings.allow_callbacks_to()?, None), Limits::fetching())?;
+        let mut catalogue = Catalogue::built_in();
+        catalogue.place(&settings.connector_urls::<Place>()?)?;
         let accounts = Accounts::default();
-        let catalogue = connectors::catalogue();
-        let poller = Poller { platform: &platform, fetch: &client, catalogue, accounts: &accounts };
+        let poller = Poller { platform: &platform, fetch: &client, catalogue: &catalogue, accounts: &accounts };
         let tick = async |within: Duration| Ok(each_minute(&platform, within).await?);
         let work = async |record: &Record, within: Duration| {
             handle(&platform, &poller, &record.body, within).await.map_err(failure)

@@ -10,6 +10,7 @@ use jaq_core::Vars;
 use jaq_json::{Map, Val};
 use polling::definition::Polling;
 use serde_saphyr::Spanned;
+use url::Url;
 
 use crate::definition::{Definition, Format, HandshakeRule, Reply, Rule, RuleText, Scope, TokenPlace, Webhook};
 use crate::example::{Example, Examples};
@@ -323,6 +324,13 @@ impl Connector {
     #[must_use]
     pub fn polling(&self) -> Option<&Polling> {
         self.polling.get()
+    }
+
+    /// Has its provider be asked where the operator chose.
+    pub(crate) fn ask_at(&mut self, to: &Url) -> Result<(), String> {
+        let polling = self.polling().cloned().ok_or("its provider is not asked anything")?;
+        self.polling = Polled::read(Some(polling.at(to)?));
+        Ok(())
     }
 
     /// The configuration keys that may hold the webhook secret; the first present counts.

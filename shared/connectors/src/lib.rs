@@ -42,7 +42,7 @@ mod signature;
 
 use events::{EventType, Timestamp};
 
-pub use catalogue::{Catalogue, catalogue};
+pub use catalogue::{Catalogue, NoPlace, Place, catalogue};
 pub use connector::{Connector, Normalised, Parsed};
 pub use definition::{DefinitionError, Reply, Scope};
 pub use example::{Example, ExpectedChange};

@@ -35,7 +35,7 @@ pub struct Client {
     limits: Limits,
     lookup: Arc<dyn Lookup>,
     guarded: OnceLock<reqwest::Client>,
-    /// For our own events paths. A client of its own, because kept connections belong to a client: one that was opened
+    /// For our own events paths, and for providers where the operator chose. A client of its own, because kept connections belong to a client: one that was opened
     /// past the policy must not be found by a URL that is subject to it.
     own: OnceLock<reqwest::Client>,
 }

@@ -32,6 +32,8 @@ pub struct ExchangeRequest {
     pub form: Vec<(&'static str, SecretString)>,
     /// User and password of basic authentication.
     pub basic: Option<(SecretString, SecretString)>,
+    /// Whether the operator chose where that is: then it may be at any address.
+    pub chosen: bool,
 }
 
 /// Only the host: the rest is secret.
@@ -101,7 +103,7 @@ impl<C: Exchange> Exchanges for C {
 
 impl Exchange for Client {
     async fn exchange(&self, request: ExchangeRequest) -> Result<Fetched, NoAnswer> {
-        let ExchangeRequest { url, form, basic } = request;
+        let ExchangeRequest { url, form, basic, chosen } = request;
         let home = Home::of(&url).ok_or_else(|| NoAnswer::Unsent("the URL is not one of HTTP".into()))?;
         let secret = match basic {
             Some((user, password)) => {
@@ -115,7 +117,7 @@ impl Exchange for Client {
         let pairs = form.iter().map(|(name, value)| (*name, value.expose_secret()));
         let body = Serializer::new(String::new()).extend_pairs(pairs).finish().into();
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, FORM)]);
-        let request = FetchRequest { method: Method::POST, url, home, headers, body, secret };
+        let request = FetchRequest { method: Method::POST, url, home, headers, body, secret, chosen };
         Ok(self.fetch(&request).await?)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! *Promise:* an instance's credentials travel to its [`Home`] and nowhere else, whatever a page or a redirect says: a
 //! request that is not for there is not sent at all. What the address policy refuses to callbacks it refuses here, at every
-//! redirect anew. All of a fetch, redirects and the whole body, ends within [`Limits::total`](crate::Limits), and what is
+//! redirect anew; but for a home that the operator chose, which may be at any address. All of a fetch, redirects and the whole body, ends within [`Limits::total`](crate::Limits), and what is
 //! kept of it is at most [`Limits::body_cap`](crate::Limits) bytes. No error and no `Debug` text holds a path, a query or
 //! a credential.
 //!
@@ -26,7 +26,7 @@ use url::Url;
 use crate::client::{Client, sendable};
 use crate::failure::{Failure, Stage, classify};
 use crate::home::Home;
-use crate::policy::Route;
+use crate::policy::Policy;
 
 /// Redirects that are followed: from a path to the same with a slash, and once more.
 const REDIRECTS: usize = 3;
@@ -47,6 +47,8 @@ pub struct FetchRequest {
     pub body: Bytes,
     /// What says whose request it is.
     pub secret: Option<Secret>,
+    /// Whether the operator chose its [home](Self::home): then it may be at any address.
+    pub chosen: bool,
 }
 
 /// What says whose request it is, and its place. Cannot be printed.
@@ -146,8 +148,8 @@ impl Client {
     }
 
     async fn ask(&self, request: &FetchRequest, url: &Url, start: Instant) -> Result<reqwest::Response, FetchFailure> {
-        self.policy().vet_fetch(url)?;
-        let client = self.inner(Route::Guarded)?;
+        let route = if request.chosen { Policy::vet_chosen(url)? } else { self.policy().vet_fetch(url)? };
+        let client = self.inner(route)?;
         let mut headers = sendable(request.headers.clone());
         headers.entry(ACCEPT).or_insert(JSON);
         let mut url = url.clone();
@@ -259,7 +261,9 @@ mod tests {
             let home = Home::of(&url).unwrap();
             let body = Bytes::from_static(b"hunter2");
             let (method, headers) = (Method::GET, HeaderMap::new());
-            let request = FetchRequest { method, url, home, headers, body: body.clone(), secret: Some(secret.clone()) };
+            let secret_too = Some(secret.clone());
+            let request =
+                FetchRequest { method, url, home, headers, body: body.clone(), secret: secret_too, chosen: false };
             let fetched = Fetched { status: StatusCode::OK, headers: HeaderMap::new(), body };
             assert!(!format!("{secret:?} {request:?} {fetched:?}").contains("hunter2"));
         }

@@ -214,26 +214,20 @@ impl Policy {
     }
 
     /// The same, on what is fetched.
-    pub(crate) fn vet_fetch(&self, url: &Url) -> Result<(), Refusal> {
+    pub(crate) fn vet_fetch(&self, url: &Url) -> Result<Route, Refusal> {
         match self.vet_within(url, FETCH_URL_BYTES)? {
-            Route::Guarded => Ok(()),
+            Route::Guarded => Ok(Route::Guarded),
             Route::Own => Err(Refusal::Own),
         }
     }
 
+    /// The checks on what is fetched where the operator chose: all but those of its address.
+    pub(crate) fn vet_chosen(url: &Url) -> Result<Route, Refusal> {
+        vet_form(url, FETCH_URL_BYTES).map(|()| Route::Own)
+    }
+
     fn vet_within(&self, url: &Url, bytes: usize) -> Result<Route, Refusal> {
-        if !matches!(url.scheme(), "https" | "http") {
-            return Err(Refusal::Scheme);
-        }
-        if url.as_str().len() >= bytes {
-            return Err(Refusal::TooLong(url.as_str().len(), bytes));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(Refusal::Credentials);
-        }
-        if url.fragment().is_some() {
-            return Err(Refusal::Fragment);
-        }
+        vet_form(url, bytes)?;
         if let Some(only) = &self.only {
             return if only == url { Ok(Route::Own) } else { Err(Refusal::Other) };
         }
@@ -255,6 +249,23 @@ impl Policy {
         }
         Ok(Route::Guarded)
     }
+}
+
+/// Whether a URL can be sent to at all.
+fn vet_form(url: &Url, bytes: usize) -> Result<(), Refusal> {
+    if !matches!(url.scheme(), "https" | "http") {
+        return Err(Refusal::Scheme);
+    }
+    if url.as_str().len() >= bytes {
+        return Err(Refusal::TooLong(url.as_str().len(), bytes));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Refusal::Credentials);
+    }
+    if url.fragment().is_some() {
+        return Err(Refusal::Fragment);
+    }
+    Ok(())
 }
 
 impl Refusal {

@@ -130,6 +130,20 @@ impl Settings {
             .collect()
     }
 
+    /// `POLLHOOK_CONNECTOR_URL`, each read as a `T`: where connectors' providers are asked instead of where their definitions
+    /// say; none where it is empty or missing.
+    ///
+    /// # Errors
+    /// One of them is no such place. What was given is not shown: a URL may hold a secret.
+    pub fn connector_urls<T: std::str::FromStr>(&self) -> Result<Vec<T>, SettingError> {
+        const NAME: &str = "POLLHOOK_CONNECTOR_URL";
+        let accepted = "a connector's key and a URL without query, such as hubspot=https://proxy.example, several separated \
+                        by commas, or nothing";
+        let places = self.given(NAME).into_iter().flat_map(|text| text.split(',')).map(str::trim);
+        let places = places.filter(|place| !place.is_empty());
+        places.map(|place| place.parse().map_err(|_| SettingError::new(NAME, hidden(place), accepted))).collect()
+    }
+
     /// `POLLHOOK_ADMIN_KEY_SHA256`, read as a `T`; `None` where it is empty or missing, and then no account is made over
     /// the API.
     ///
@@ -242,6 +256,9 @@ mod tests {
         let ranges = |text| settings("POLLHOOK_ALLOW_CALLBACKS_TO", text).allow_callbacks_to();
         assert_eq!(ranges("10.0.0.0/8, ::1,").unwrap(), ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
         assert!(error(ranges("10.0.0.0/8,10.0.0.0/33")).contains("given \"10.0.0.0/33\"; accepted: ranges"));
+        let places = |text| settings("POLLHOOK_CONNECTOR_URL", text).connector_urls::<u8>();
+        assert_eq!((places("1, 2,"), places("")), (Ok(vec![1, 2]), Ok(Vec::new())));
+        assert!(error(places("1,s3cret")).contains("given a text of 6 characters; accepted: a connector's key"));
         let long = error(queue(&"x".repeat(1000)));
         assert!(long.len() < 300 && long.contains('…'), "{long}");
     }

@@ -62,6 +62,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
+use url::Url;
 
 pub use authentication::{ApiKey, Authentication, Basic, Choice, ClientAuth, None_, Oauth2, Unchosen};
 
@@ -123,6 +124,9 @@ pub struct Polling {
     /// What can be polled.
     #[serde(default)]
     pub resources: BTreeMap<String, Spanned<Resource>>,
+    /// Whether the operator chose where the provider is (see [`Polling::at`]).
+    #[serde(skip)]
+    pub chosen: bool,
 }
 
 /// A provider's index shows most changes at once; five minutes are what providers that say anything advise.
@@ -292,6 +296,19 @@ impl Polling {
         })?;
         polling.check()?;
         Ok(polling)
+    }
+}
+
+impl Polling {
+    /// The same provider at a place that the operator chose: every URL, OAuth's included, has `to` before its path.
+    ///
+    /// # Errors
+    /// `to` is not of the form `https://host` or `https://host/path`.
+    pub fn at(mut self, to: &Url) -> Result<Self, String> {
+        self.base_url.value = self.base_url.value.at(to)?;
+        self.authentication.value.at(to)?;
+        self.chosen = true;
+        Ok(self)
     }
 }
 

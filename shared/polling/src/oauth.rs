@@ -89,6 +89,8 @@ pub struct TokenRequest {
     pub form: Vec<(&'static str, SecretString)>,
     /// User and password of basic authentication.
     pub basic: Option<(SecretString, SecretString)>,
+    /// Whether the operator chose where that is.
+    pub chosen: bool,
 }
 
 impl fmt::Debug for TokenRequest {
@@ -138,11 +140,16 @@ pub enum Reply {
 }
 
 impl Oauth2 {
-    /// The URL that a customer is sent to.
+    /// The URL that a customer is sent to, of the provider that is asked as `polling` says.
     ///
     /// # Errors
-    /// A part of the URL has no value in `settings`.
-    pub fn consent_url(&self, settings: &BTreeMap<String, String>, consent: &Consent<'_>) -> Result<String, PlanError> {
+    /// A part of the URL has no value in `configuration`.
+    pub fn consent_url(
+        &self,
+        polling: &Polling,
+        configuration: &BTreeMap<String, String>,
+        consent: &Consent<'_>,
+    ) -> Result<String, PlanError> {
         let scope = consent.scope.map_or_else(|| self.scopes.join(" "), str::to_owned);
         let own = [
             ("response_type", "code"),
@@ -155,16 +162,18 @@ impl Oauth2 {
         let further = further.filter(|(name, _)| own.iter().all(|(own, _)| own != name));
         let pairs = own.into_iter().chain(further).filter(|(_, value)| !value.is_empty());
         let pairs: Vec<String> = pairs.map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
-        Ok(format!("{}?{}", filled(&self.authorize_url, settings)?, pairs.join("&")))
+        let url = filled(&self.authorize_url, &polling.settings(configuration))?;
+        Ok(format!("{url}?{}", pairs.join("&")))
     }
 
-    /// The request that brings tokens.
+    /// The request that brings tokens, to the provider that is asked as `polling` says.
     ///
     /// # Errors
-    /// A part of the URL has no value in `settings`.
+    /// A part of the URL has no value in `configuration`.
     pub fn token_request(
         &self,
-        settings: &BTreeMap<String, String>,
+        polling: &Polling,
+        configuration: &BTreeMap<String, String>,
         client: &Client,
         shown: Shown<'_>,
     ) -> Result<TokenRequest, PlanError> {
@@ -184,7 +193,8 @@ impl Oauth2 {
                 None
             }
         };
-        Ok(TokenRequest { url: filled(&self.token_url, settings)?, form, basic })
+        let url = filled(&self.token_url, &polling.settings(configuration))?;
+        Ok(TokenRequest { url, form, basic, chosen: polling.chosen })
     }
 
     /// What an answer means; `now` is our clock's time.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use events::{InstanceId, SignatureKey, Timestamp};
 use http::StatusCode;
 use reqwest::Method;
 use serde_json::{Value, json};
+use simulators::http::{HttpApi, Needs};
 
 use crate::{Client, Deployment, KEY, Received, SECRET, Sink, contact, until};
 
@@ -19,6 +20,7 @@ macro_rules! deployment_scenarios {
         $crate::deployment_scenarios! { $setup:
             a_change_at_each_named_provider_becomes_a_signed_notification
             a_signal_becomes_a_poll_job_that_is_done
+            what_changes_at_a_polled_provider_is_told_signed_and_once
             a_failing_callback_is_tried_again_until_it_takes_the_notification
             a_wait_of_hours_ends_through_the_schedule
             what_is_not_proven_is_refused_and_counted
@@ -48,6 +50,11 @@ pub fn fresh() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     (millis as u32 % 1_000_000) * 1000 + 10 * std::process::id() % 1000 + NEXT.fetch_add(1, Ordering::SeqCst)
+}
+
+fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp::from_millis(now.as_millis().try_into().unwrap())
 }
 
 fn assert_signed(received: &Received, key: &str) {
@@ -138,6 +145,59 @@ pub async fn a_signal_becomes_a_poll_job_that_is_done(deployment: &mut impl Depl
     let body = json!({ "list_folder": { "accounts": [account] }, "delta": { "users": [1] } }).to_string();
     assert_eq!(client.sends("dropbox", None, "", &body).await, Some(200));
     polls(2).await;
+}
+
+/// An instance is polled at once when it is made, and when it is changed.
+pub async fn what_changes_at_a_polled_provider_is_told_signed_and_once(deployment: &mut impl Deployment) {
+    let (client, sink) = (deployment.client(), Sink::new().await);
+    let key = format!("s3cret-of-the-api-{}", fresh());
+    let api = HttpApi::start(now().minus(Duration::from_secs(60)));
+    api.world(|api| {
+        api.needs = Needs::Header("x-key".into(), key.clone());
+        api.create("things", &json!({}));
+    });
+    let dates = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'";
+    let things = json!({"things": {
+        "url": format!("/next/things?updated_since=${{gmtDate:{dates}}}"),
+        "recordsField": "value",
+        "idField": "id",
+        "datesConfiguration": {
+            "updatedDateField": "updated_at", "updatedDateFormat": dates,
+            "createdDateField": "created_at", "createdDateFormat": dates,
+        },
+        "pagination": {"url": {"at": "next"}},
+    }});
+    let things = things.to_string();
+    let settings = [
+        ("base.url", api.url()),
+        ("authentication.type", "header"),
+        ("api.key.header", "X-Key"),
+        ("api.key", &key),
+        ("event.poller.configuration", &things),
+        (CALLBACK, &sink.url),
+    ];
+    let instance = client.provision("Acme", "http", &settings).await;
+    let polls = async |count: usize| {
+        let asked = async || (api.served().len() >= count).then_some(());
+        until("a poll", asked).await;
+    };
+    polls(1).await;
+
+    api.clock().set(now());
+    let id = api.world(|api| api.create("things", &json!({"name": "new"})));
+    // What a second holds is told once it is over.
+    api.clock().advance(Duration::from_secs(2));
+    client.configure(instance, "event.poller.refresh_interval", "20").await;
+    let received = sink.takes(1).await.remove(0);
+    assert_signed(&received, KEY);
+    assert_eq!(told(&received), ("http".into(), vec![["things", &id, "CREATED"].map(str::to_owned)]));
+
+    let before = api.served().len();
+    client.configure(instance, "event.poller.refresh_interval", "25").await;
+    polls(before + 1).await;
+    client.stands(instance, "NOTIFIED").await;
+    assert_eq!(client.history(instance).await.len(), 1, "what was told is not told again");
+    assert_eq!(deployment.logged(&[&key]).await, [""; 0]);
 }
 
 /// A callback that answers 503 until it is told to work.

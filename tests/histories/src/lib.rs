@@ -27,13 +27,14 @@
 mod bugs;
 mod dice;
 pub mod objects;
-mod run;
+mod story;
 mod subject;
 pub mod subjects;
 mod way;
+mod world;
 
 pub use bugs::{Bug, Planted};
 pub use dice::Dice;
-pub use run::{connector, history, history_over_sockets};
+pub use story::{connector, history, history_over_sockets};
 pub use subject::{Change, Evidence, Poll, Subject, Telling, What};
 pub use way::Way;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use connectors::Catalogue;
+use connectors::{Catalogue, Place};
 use dispatcher::{Dispatcher, Fault, RetryPolicy, Taken};
 use egress::{Client, Limits, Policy};
 use events::time::MINUTE_MS;
 use events::{InstanceId, Timestamp};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use instances_api::Api;
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
@@ -65,9 +65,8 @@ struct Process {
 }
 
 impl Process {
-    fn new(platform: Faulty, callbacks: &Callbacks, retry: RetryPolicy) -> Self {
-        let shared = Arc::new(platform.clone());
-        let catalogue = Arc::new(Catalogue::built_in());
+    fn new(platform: Faulty, callbacks: &Callbacks, retry: RetryPolicy, catalogue: &Arc<Catalogue>) -> Self {
+        let (shared, catalogue) = (Arc::new(platform.clone()), Arc::clone(catalogue));
         let receiver = Arc::new(Receiver::new(Arc::clone(&shared), PUBLIC_URL, Arc::clone(&catalogue)));
         let caller = || Caller { platform: platform.clone(), callbacks: callbacks.clone() };
         let public_url = Url::parse(PUBLIC_URL).ok();
@@ -78,6 +77,7 @@ impl Process {
             public_url,
             catalogue,
             callbacks: Arc::new(caller()),
+            tokens: Arc::new(providers()),
             admin_key_sha256: None,
         };
         Self {
@@ -93,6 +93,12 @@ impl Process {
     }
 }
 
+/// Asks providers, at addresses of this computer.
+fn providers() -> Client {
+    let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], None);
+    Client::new(policy, Limits::fetching()).unwrap()
+}
+
 /// What outlives a process, and the process that is alive.
 pub struct World {
     /// The customers' callbacks.
@@ -105,6 +111,7 @@ pub struct World {
     /// How providers are asked; `None`: they are not, and polls find nothing.
     asks: Option<Client>,
     retry: RetryPolicy,
+    catalogue: Arc<Catalogue>,
     process: Process,
 }
 
@@ -114,7 +121,8 @@ impl World {
         let platform = Faulty::new(MemoryPlatform::with(START, seed, VISIBILITY_TIMEOUT));
         let (owner, credentials) = accounts::create(&platform, false).await.unwrap();
         let callbacks = Callbacks::default();
-        let process = Process::new(platform, &callbacks, retry);
+        let catalogue = Arc::new(Catalogue::built_in());
+        let process = Process::new(platform, &callbacks, retry, &catalogue);
         let authorization = credentials.header();
         Self {
             callbacks,
@@ -124,6 +132,7 @@ impl World {
             polls: Polls::default(),
             asks: None,
             retry,
+            catalogue,
             process,
         }
     }
@@ -153,28 +162,40 @@ impl World {
 
     /// From now on polls ask providers, at addresses of this computer.
     pub fn ask_providers(&mut self) {
-        let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], None);
-        self.asks = Some(Client::new(policy, Limits::fetching()).unwrap());
+        self.asks = Some(providers());
+    }
+
+    /// A connector's provider is asked there, from the next process on, which is this.
+    pub fn ask_at(&mut self, connector: &str, url: &Url) {
+        let mut catalogue = Catalogue::built_in();
+        catalogue.place(&[Place { key: connector.to_owned(), url: url.clone() }]).unwrap();
+        self.catalogue = Arc::new(catalogue);
+        self.restart();
     }
 
     /// The owner makes an instance, through the API.
     pub async fn provision(&self, connector: &str, configuration: &serde_json::Value) -> InstanceId {
         let body = json!({ "name": "Acme", "element": { "key": connector }, "configuration": configuration });
-        let made = self.ask("POST", "/instances", body.to_string()).await;
+        let (status, made) = self.api(Method::POST, "/instances", Some(body)).await;
+        assert!(status.is_success(), "{status} {made}");
         made["id"].to_string().parse().unwrap()
     }
 
-    /// The owner asks the API for something that it does.
-    pub async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> serde_json::Value {
+    /// A request of the owner's to the API, and what it answers.
+    pub async fn api(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<serde_json::Value>,
+    ) -> (StatusCode, serde_json::Value) {
         let request = Request::builder()
             .method(method)
             .uri(format!("/elements/api-v2{path}"))
             .header(header::AUTHORIZATION, self.authorization.expose_secret())
-            .body(body.into())
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
             .unwrap();
         let (status, text) = self.call(request).await;
-        assert!(status.is_success(), "{status} {text}");
-        serde_json::from_str(&text).unwrap()
+        (status, serde_json::from_str(&text).unwrap())
     }
 
     /// Makes an instance of the owner's.
@@ -189,7 +210,7 @@ impl World {
 
     /// The next process. Counting of steps begins anew.
     pub fn restart(&mut self) {
-        self.process = Process::new(self.platform().restart(), &self.callbacks, self.retry);
+        self.process = Process::new(self.platform().restart(), &self.callbacks, self.retry, &self.catalogue);
     }
 
     /// The process dies at `step` from here on.
@@ -290,7 +311,7 @@ impl World {
     pub async fn poll_job(&self, message: &str) -> Result<(), poller::Fault> {
         match &self.asks {
             Some(fetch) => {
-                let (catalogue, accounts) = (connectors::catalogue(), &self.process.accounts);
+                let (catalogue, accounts) = (&self.catalogue, &self.process.accounts);
                 let poller = Poller { platform: self.platform(), fetch, catalogue, accounts };
                 poller::handle(self.platform(), &poller, message, MINUTE).await
             }
@@ -417,7 +438,8 @@ impl World {
 
     /// The owner deletes an instance, through the API.
     pub async fn delete(&self, instance: InstanceId) {
-        self.ask("DELETE", &format!("/instances/{instance}"), "").await;
+        let (status, answer) = self.api(Method::DELETE, &format!("/instances/{instance}"), None).await;
+        assert!(status.is_success(), "{status} {answer}");
     }
 
     /// The instance's records, newest first.

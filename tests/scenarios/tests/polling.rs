@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use events::InstanceId;
+use http::Method;
 use platform::Platform as _;
 use pollhook_scenarios::{Behaviour, Logs, Reply, RetryPolicy, START, World};
 use serde_json::json;
@@ -136,17 +137,17 @@ async fn who_entered_a_wrong_key_sees_why_nothing_comes_and_once_it_is_right_is_
     let asked = polled.api.served().len();
     assert!((5..12).contains(&asked), "less and less: {asked}");
     let path = format!("/instances/{}", polled.instance);
-    let records = polled.world.ask("GET", &format!("{path}/event-poller-records"), "").await;
+    let records = polled.world.api(Method::GET, &format!("{path}/event-poller-records"), None).await.1;
     let [record] = &records.as_array().unwrap()[..] else { panic!("{records}") };
     assert_eq!((&record["objectName"], &record["status"]), (&json!("things"), &json!("failing")));
     assert_eq!(record["lastError"], "the provider does not take the credentials");
     assert!(record["nextTry"].as_str().unwrap() > polled.world.now().iso_seconds().as_str());
 
     let right = json!({"configuration": {"api.key": API_KEY}});
-    polled.world.ask("PATCH", &path, right.to_string()).await;
+    polled.world.api(Method::PATCH, &path, Some(right)).await;
     polled.pass(2).await;
     assert_eq!(polled.told(), [format!("CREATED things {id}")]);
-    assert_eq!(polled.world.ask("GET", &path, "").await["polling"]["status"], "ok");
+    assert_eq!(polled.world.api(Method::GET, &path, None).await.1["polling"]["status"], "ok");
     polled.api.forget();
     polled.pass(10).await;
     assert!(polled.api.served().len() >= 9, "each turn asks again");

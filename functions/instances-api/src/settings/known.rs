@@ -5,8 +5,10 @@
 
 use connectors::Connector;
 use events::configuration as keys;
+use polling::oauth;
 use records::instances::MAPPING_PREFIX;
 
+use crate::consent;
 use crate::polled::POLLING;
 
 /// Smallest and largest `event.poller.refresh_interval` in minutes. The old product's users wrote the largest to switch
@@ -28,6 +30,8 @@ pub(crate) enum Kind {
     Username,
     /// Minutes.
     Minutes,
+    /// A date as RFC 3339 has it.
+    Date,
     /// A JSON object, kept as text.
     Json,
     /// The text of `event.metadata`.
@@ -50,7 +54,7 @@ impl Kind {
             Self::Word(_) => "COMBO",
             Self::Json | Self::Metadata => "TEXTAREA",
             Self::Secret => "PASSWORD",
-            Self::Minutes => "TEXTFIELD_128",
+            Self::Minutes | Self::Date => "TEXTFIELD_128",
             Self::Callback | Self::Account | Self::Username | Self::Finder | Self::Path | Self::Text => {
                 "TEXTFIELD_1000"
             }
@@ -92,7 +96,7 @@ const fn known(
 }
 
 /// All of them, in the order in which they are listed.
-pub(crate) const KNOWN: [Known; 27] = [
+pub(crate) const KNOWN: [Known; 32] = [
     known(
         keys::ENABLED,
         Kind::Boolean,
@@ -202,6 +206,13 @@ pub(crate) const KNOWN: [Known; 27] = [
         "Minutes between two polls; more than 1440 switch polling off",
     ),
     known(
+        keys::POLLER_SINCE,
+        Kind::Date,
+        None,
+        "Event poller since",
+        "From when on changes are told by the first poll; unset, since the instance was made",
+    ),
+    known(
         keys::POLLER_CONFIGURATION,
         Kind::Json,
         Some("{}"),
@@ -216,6 +227,16 @@ pub(crate) const KNOWN: [Known; 27] = [
         "Filter null values from the response",
         "Whether fields that are null are left out of polled records",
     ),
+    known(oauth::CLIENT_ID, Kind::Secret, None, "API Key", "The app's id at the provider"),
+    known(oauth::CLIENT_SECRET, Kind::Secret, None, "API Secret", "The app's secret at the provider"),
+    known(
+        oauth::CALLBACK_URL,
+        Kind::Text,
+        None,
+        "Callback URL",
+        "Where the provider sends a customer back to, as it is entered there",
+    ),
+    known(oauth::SCOPE, Kind::Text, None, "Scope", "What a customer is asked for; unset, what the connector polls"),
     known("event.helper.key", Kind::Text, None, "Event Helper Key", "Kept for the old product's clients"),
     known("event.raw.enabled", Kind::Text, None, "Raw Events Enabled", "Kept for the old product's clients"),
     known(OBJECT_TYPE, Kind::Path, None, "Mapping: Object Type", "Where in the body the object's type is"),
@@ -223,6 +244,9 @@ pub(crate) const KNOWN: [Known; 27] = [
     known(EVENT_TYPE, Kind::Path, None, "Mapping: Event Type", "Where in the body it says what happened"),
     known(DATE, Kind::Path, None, "Mapping: Date", "Where in the body it says when"),
 ];
+
+/// Those of connectors whose customers consent by OAuth 2.
+const OAUTH: [&str; 4] = [oauth::CLIENT_ID, oauth::CLIENT_SECRET, oauth::CALLBACK_URL, oauth::SCOPE];
 
 const OBJECT_TYPE: &str = "event.mapping.objectType";
 const OBJECT_ID: &str = "event.mapping.objectId";
@@ -237,9 +261,12 @@ pub(crate) fn find(key: &str) -> Option<&'static Known> {
 /// The keys that every instance of `connector` is shown, set or not, in order.
 pub(crate) fn listed(connector: &Connector) -> impl Iterator<Item = &str> {
     let maps = connector.reads_configuration();
-    let known = KNOWN.iter().map(|known| known.key).filter(move |key| maps || !key.starts_with(MAPPING_PREFIX));
+    let consents = consent::oauth(connector).is_some();
+    let known = KNOWN.iter().map(|known| known.key);
+    let known = known.filter(move |key| maps || !key.starts_with(MAPPING_PREFIX));
+    let known = known.filter(move |key| consents || !OAUTH.contains(key));
     let own = connector.required().iter().chain(connector.secret_keys()).map(String::as_str);
-    known.chain(own.filter(|key| find(key).is_none()))
+    known.chain(own.filter(move |key| find(key).is_none() || !consents && OAUTH.contains(key)))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::invalid::Invalid;
 use crate::wire::Changes;
-use crate::{polled, text};
+use crate::{consent, polled, text};
 
 /// Largest value in bytes: a key pair or a polling configuration fits; several fit an item.
 const VALUE_BYTES: usize = 64 * 1024;
@@ -86,14 +86,15 @@ impl Rules<'_> {
         Ok(settings)
     }
 
-    /// What replaces the configuration `before`: what is not given is unset. A mask keeps the secret that it stands for.
+    /// What replaces the configuration `before`: what is not given is unset, but for what a consent brought. A mask keeps the
+    /// secret that it stands for.
     ///
     /// # Errors
     /// As [`Self::provision`].
     pub(crate) fn replace(&self, before: Settings, given: &Changes) -> Result<Settings, Invalid> {
         let Settings { mut plain, mut secrets } = before;
-        plain.retain(|key, _| given.contains_key(key));
-        secrets.retain(|key, _| given.contains_key(key));
+        plain.retain(|key, _| given.contains_key(key) || consent::brings(self.connector, key));
+        secrets.retain(|key, _| given.contains_key(key) || consent::brings(self.connector, key));
         let settings = self.apply(Settings { plain, secrets }, given)?;
         self.check_required(&settings, |_| true)?;
         self.check_polled(&settings)?;

@@ -186,6 +186,18 @@ fn minutes_are_a_whole_number_of_the_old_products_range() {
 }
 
 #[test]
+fn a_date_is_one_of_rfc_3339() {
+    let key = configuration::POLLER_SINCE;
+    for date in ["2026-01-31T00:00:00Z", " 2026-01-31T10:00:00.5+02:00 "] {
+        assert_eq!(set(key, date).unwrap().plain[key], date.trim());
+    }
+    for bad in ["2026-01-31", "yesterday", "1790000000"] {
+        let error = set(key, bad).unwrap_err();
+        assert!(error.contains(bad) && error.contains("2026-01-31T00:00:00Z"), "{error}");
+    }
+}
+
+#[test]
 fn broken_json_is_refused_with_the_place() {
     let key = configuration::POLLER_CONFIGURATION;
     let good = "{\"contacts\": {\"url\": \" /hubs/crm/contacts?where=\"}}";

@@ -3,7 +3,7 @@
 use events::configuration::finder::{Finder, FinderError};
 use events::configuration::headers::{self, HeadersError};
 use events::configuration::metadata::{self, MetadataError};
-use events::{SignatureKey, configuration};
+use events::{SignatureKey, Timestamp, configuration};
 use platform::{Key, limits};
 use records::instances::MAPPING_PREFIX;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -97,6 +97,11 @@ impl Rules<'_> {
                 if !configuration::is_username(text) {
                     let accepted = "a user name without colon and control characters";
                     return refused(text::quoted(&text.escape_debug().to_string()), accepted.into());
+                }
+            }
+            Kind::Date => {
+                if Timestamp::parse_rfc3339(text).is_none() {
+                    return refused(text::quoted(text), "a date such as 2026-01-31T00:00:00Z".into());
                 }
             }
             Kind::Minutes => {

@@ -51,7 +51,7 @@ async fn every_key_has_an_item_whether_it_is_set_or_not_and_secrets_are_masked()
     }
     assert!(all.iter().all(|item| ["name", "description"].iter().all(|field| item[field] != "")));
     let secret = item(&world, id, "oauth.api.secret").await;
-    assert_eq!(secret["description"], "A secret that the webhooks of HubSpot are verified with");
+    assert_eq!(secret["description"], "The app's secret at the provider");
     // Whatever an item says it takes, it does take; to be polled, an instance says what of.
     let objects = item(&world, id, "event.objects").await;
     assert_eq!(patch(&world, id, &objects, &json!({"propertyValue": "contacts"})).await.status, StatusCode::OK);

@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod by_token;
 mod changing;
+mod consents;
 mod elements;
 mod history;
 mod items;

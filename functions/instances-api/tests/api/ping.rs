@@ -140,7 +140,9 @@ impl<'a> Posting<'a> {
         let parsed = |addresses: &[&str]| addresses.iter().map(|text| text.parse().unwrap()).collect();
         let names = Names(names.iter().map(|(name, addresses)| (*name, parsed(addresses))).collect());
         let client = Client::with_lookup(policy.clone(), Limits::default(), names).unwrap();
+        let tokens = Client::new(policy.clone(), Limits::default()).unwrap();
         let router = router(Arc::new(Api {
+            tokens: Arc::new(tokens),
             platform: Arc::new(world.platform.clone()),
             policy: Arc::new(policy),
             public_url: Some(url),

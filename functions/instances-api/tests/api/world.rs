@@ -8,6 +8,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use connectors::Catalogue;
 use egress::Policy;
+use egress::exchange::{Exchange, ExchangeRequest, Exchanges, NoAnswer};
+use egress::fetch::Fetched;
 use events::{Batch, Event, EventId, EventType, InstanceId, NotificationId, Source, Timestamp};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, StatusCode};
@@ -34,6 +36,12 @@ impl egress::Post for Nobody {
     }
 }
 
+impl Exchange for Nobody {
+    async fn exchange(&self, _: ExchangeRequest) -> Result<Fetched, NoAnswer> {
+        Err(NoAnswer::Unsent("nobody is there".into()))
+    }
+}
+
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -56,6 +64,8 @@ pub(crate) struct World {
     pub(crate) owner: String,
     pub(crate) stranger: String,
     pub(crate) operator: String,
+    /// Who answers when tokens are asked for.
+    pub(crate) tokens: Arc<dyn Exchanges>,
 }
 
 impl World {
@@ -69,13 +79,13 @@ impl World {
             headers.push(credentials.header().expose_secret().to_owned());
         }
         let [owner, stranger, operator] = headers.try_into().unwrap();
-        Self { platform, owner, stranger, operator }
+        Self { platform, owner, stranger, operator, tokens: Arc::new(Nobody) }
     }
 
     /// The next process over the same items and messages.
     pub(crate) fn restarted(&self) -> Self {
         let (owner, stranger, operator) = (self.owner.clone(), self.stranger.clone(), self.operator.clone());
-        Self { platform: self.platform.restart(), owner, stranger, operator }
+        Self { platform: self.platform.restart(), owner, stranger, operator, tokens: Arc::clone(&self.tokens) }
     }
 
     pub(crate) fn router(&self) -> Router {
@@ -91,6 +101,7 @@ impl World {
             public_url: Some(url),
             catalogue: Arc::new(Catalogue::built_in()),
             callbacks: Arc::new(Nobody),
+            tokens: Arc::clone(&self.tokens),
             admin_key_sha256,
         }))
     }

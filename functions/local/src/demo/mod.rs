@@ -189,6 +189,7 @@ fn settings(folder: &Path) -> Serve {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         data: folder.join("data"),
         public_url: None,
+        connector_url: Vec::new(),
         allow_callbacks_to: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8))],
         flows_to: None,
         connectors: Some(folder.join("connectors")),

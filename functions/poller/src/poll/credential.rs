@@ -195,8 +195,7 @@ impl Keeping<'_> {
     ) -> Result<Tried, Stop> {
         let Asking { platform, fetch, .. } = asking;
         let Some(token) = &self.grant.refresh else { return Ok(Tried::Outrun) };
-        let settings = self.polling.settings(&self.plan.settings);
-        let request = self.oauth.token_request(&settings, client, Shown::Refresh(token));
+        let request = self.oauth.token_request(self.polling, &self.plan.settings, client, Shown::Refresh(token));
         let request = request.map_err(|error| Trouble::Configuration(error.to_string()))?;
         let until = platform.now().plus(TURN);
         let begun = grants::begin(*platform, &self.grant, until).await.map_err(End::Ours)?;

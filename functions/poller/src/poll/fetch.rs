@@ -58,9 +58,9 @@ impl Fetch for Client {
     }
 
     async fn exchange(&self, request: &TokenRequest) -> Result<Answer, NoAnswer> {
-        let TokenRequest { url, form, basic } = request.clone();
+        let TokenRequest { url, form, basic, chosen } = request.clone();
         let url = Url::parse(&url).map_err(|_| NoAnswer::Unsent("where tokens come from is no URL".into()))?;
-        Exchange::exchange(self, ExchangeRequest { url, form, basic }).await.map(Answer::from)
+        Exchange::exchange(self, ExchangeRequest { url, form, basic, chosen }).await.map(Answer::from)
     }
 }
 
@@ -89,7 +89,8 @@ fn outgoing(request: &Request, credential: Option<&Credential>) -> Result<FetchR
         Method::Post => http::Method::POST,
     };
     let body = request.body.as_ref().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-    Ok(FetchRequest { method, url: parse(&request.url)?, home, headers, body, secret })
+    let chosen = request.chosen;
+    Ok(FetchRequest { method, url: parse(&request.url)?, home, headers, body, secret, chosen })
 }
 
 /// A header; what cannot stand in one is not repeated: it may be a secret.

@@ -53,7 +53,7 @@ pub use outcome::{End, Outcome, Trouble, Unpolled};
 use credential::{Asking, Keeper};
 use gate::Gate;
 use read::{Asker, Reading, Stop};
-use settle::settle;
+use settle::{settle, since};
 use step::Step;
 use vitals::Vitals;
 
@@ -122,7 +122,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     let gate = Gate::new(&plan, key, polling.budget, (worker.accounts, worker.slot), worker.asks_until);
     gate.open(worker.platform).await?;
     let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
-    let settled = settle(&standing.state, &configuration, polling, plan.created_at);
+    let settled = settle(&standing.state, &configuration, polling, plan.created_at, since(&plan.settings));
     let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
         worker,

@@ -3,6 +3,8 @@
 //! *Promise:* no change since the provisioning, or since a resource was configured later, lies before where it begins. A
 //! resource without a place was configured after the state was last stored, because with the first move every resource gets
 //! one, told or not. So it begins at the furthest that any had come by then: an hour or so too early, and never too late.
+//! An instance may say itself from when on it wants to be told ([`POLLER_SINCE`]): then each resource begins there, also one
+//! that is configured later.
 //! It begins a second before, since providers date by the second: what changed just after the instance was made is dated
 //! before it.
 //!
@@ -15,6 +17,7 @@
 use std::collections::BTreeMap;
 
 use events::Timestamp;
+use events::configuration::POLLER_SINCE;
 use polling::configuration::Configuration;
 use polling::definition::Polling;
 use polling::position::{Place, Position, State};
@@ -35,12 +38,14 @@ pub(super) fn settle(
     configuration: &Configuration,
     polling: &Polling,
     provisioned: Timestamp,
+    since: Option<Timestamp>,
 ) -> State {
     let positions = stored.places.values().filter_map(|place| match place {
         Place::Position(position) => Some(position.at()),
         Place::Cursor(_) => None,
     });
-    let beginning = positions.max().map_or(provisioned, |furthest| furthest.max(provisioned));
+    let come = || positions.max().map_or(provisioned, |furthest| furthest.max(provisioned));
+    let beginning = since.unwrap_or_else(come);
     let problems = configuration.problems.iter().map(|problem| (problem.resource.as_str(), Asked::NotNow));
     let resources = configuration.resources.iter().map(|resource| {
         let asked = match Query::resolve(polling, resource) {
@@ -66,6 +71,11 @@ pub(super) fn settle(
     state
 }
 
+/// From when on the instance wants to be told; a date that cannot be read, which the API does not let in, is none.
+pub(super) fn since(settings: &BTreeMap<String, String>) -> Option<Timestamp> {
+    Timestamp::parse_rfc3339(settings.get(POLLER_SINCE)?.trim())
+}
+
 #[cfg(test)]
 mod tests {
     use polling::configuration;
@@ -87,11 +97,15 @@ resources:
     }
 
     fn settled(places: &[(&str, Place)], objects: &str, poller: &str) -> State {
+        settled_since(places, objects, poller, "")
+    }
+
+    fn settled_since(places: &[(&str, Place)], objects: &str, poller: &str, from: &str) -> State {
         let stored = State { places: places.iter().map(|(name, place)| ((*name).to_owned(), place.clone())).collect() };
-        let settings = [("event.objects", objects), ("event.poller.configuration", poller)];
+        let settings = [("event.objects", objects), ("event.poller.configuration", poller), (POLLER_SINCE, from)];
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let polling = Polling::from_yaml(SECTION).unwrap();
-        settle(&stored, &configuration::read(&settings), &polling, second(0))
+        settle(&stored, &configuration::read(&settings), &polling, second(0), since(&settings))
     }
 
     fn at(n: i64) -> Place {
@@ -117,6 +131,15 @@ resources:
         let stored = [("a", at(50)), ("c", cursor())];
         assert_eq!(settled(&stored, "a, b, c", "").places, places(&[("a", at(50)), ("b", new(50)), ("c", cursor())]));
         assert_eq!(settled(&[("a", at(-9))], "a, b", "").places, places(&[("a", at(-9)), ("b", new(0))]));
+    }
+
+    #[test]
+    fn who_wants_to_be_told_since_a_date_is_told_since_then_of_what_is_polled_for_the_first_time() {
+        let from = second(-3_000_000).iso_seconds();
+        let since = |places: &[(&str, Place)]| settled_since(places, "a, b, c", "", &from).places;
+        assert_eq!(since(&[]), places(&[("a", new(-3_000_000)), ("b", new(-3_000_000))]));
+        assert_eq!(since(&[("a", at(50))]), places(&[("a", at(50)), ("b", new(-3_000_000))]));
+        assert_eq!(settled_since(&[], "a", "", "yesterday").places, places(&[("a", new(0))]));
     }
 
     #[test]

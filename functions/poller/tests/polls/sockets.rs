@@ -155,9 +155,9 @@ async fn a_request_that_is_not_at_its_base_is_not_sent_whoever_planned_it() {
     let (_, more) = &ways()[0];
     let (api, _, client) = start(415, resource("cursor", more)).await;
     let credential = Credential::Header("authorization".into(), "Bearer s3cret".into());
-    let (method, headers, body) = (Method::Get, BTreeMap::new(), None);
+    let (method, headers, body, chosen) = (Method::Get, BTreeMap::new(), None, false);
     let url = format!("{}/cursor/things", api.url());
-    let mut request = Request { base: "http://127.0.0.1:1/api".into(), method, url, headers, body };
+    let mut request = Request { base: "http://127.0.0.1:1/api".into(), method, url, headers, body, chosen };
     let trouble = Fetch::fetch(&client, &request, Some(&credential)).await.unwrap_err();
     assert!(matches!(&trouble, Trouble::Theirs(text) if text.contains("credentials")), "{trouble:?}");
     assert!(api.served().is_empty());

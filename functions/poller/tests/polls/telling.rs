@@ -8,7 +8,7 @@ use platform::{Platform as _, Table as _};
 use pollhook_poller::poll::{End, Unpolled};
 use serde_json::json;
 
-use crate::world::{MINUTE, START, World};
+use crate::world::{MINUTE, SECTION, START, World};
 
 #[tokio::test]
 async fn exactly_what_changed_is_told_with_its_kind() {
@@ -51,6 +51,21 @@ async fn what_changed_before_the_provisioning_is_not_told_and_what_changed_at_it
     world.advance(30 * 60_000);
     assert_eq!(world.poll().await.told, 1);
     assert_eq!(world.told().await[0].object_id, "2");
+}
+
+#[tokio::test]
+async fn what_changed_before_the_provisioning_is_told_to_who_asks_for_it_as_far_back_as_they_say() {
+    let since = START.minus(10 * MINUTE).iso_seconds();
+    let settings = [("event.objects", "things"), ("event.poller.since", since.as_str())];
+    let mut world = World::with(3, SECTION, &settings).await;
+    for (id, minutes) in [(1, 11), (2, 9), (3, 0)] {
+        world.change("things", id, false);
+        let key = ("things".to_owned(), id);
+        world.provider.look(|state| state.objects.get_mut(&key).unwrap().updated = START.minus(minutes * MINUTE));
+    }
+    world.advance(2_000);
+    assert_eq!((world.poll().await.told, world.poll().await.told), (2, 0));
+    assert_eq!(world.told().await.into_iter().map(|event| event.object_id).collect::<Vec<_>>(), ["2", "3"]);
 }
 
 #[tokio::test]

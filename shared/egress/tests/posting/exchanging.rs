@@ -13,6 +13,7 @@ fn form(url: &str, basic: bool) -> ExchangeRequest {
         url: url.parse().unwrap(),
         form: vec![("grant_type", secret("refresh_token")), ("refresh_token", secret("hunter2/+ &=é"))],
         basic: basic.then(|| (secret("the-id"), secret("hunter2"))),
+        chosen: false,
     }
 }
 

@@ -29,6 +29,7 @@ fn get(url: &str) -> FetchRequest {
         headers: HeaderMap::new(),
         body: Bytes::new(),
         secret: Some(token()),
+        chosen: false,
     }
 }
 
@@ -200,4 +201,20 @@ async fn no_failure_tells_a_path_a_query_or_a_credential() {
             assert!(!format!("{failure} {failure:?}").contains("hunter2"), "{failure:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn where_the_operator_chose_the_address_does_not_count_and_nowhere_else() {
+    let sink = Sink::answering("200 OK", "[]").await;
+    let guarded = Client::new(Policy::default(), Limits::fetching()).unwrap();
+    let chosen = FetchRequest { chosen: true, ..get(&sink.url("/things")) };
+    assert_eq!(guarded.fetch(&chosen).await.unwrap().status, StatusCode::OK);
+    let another = guarded.fetch(&get(&sink.url("/things"))).await.unwrap_err();
+    assert!(matches!(another, FetchFailure::Failed(Failure::Refused(Refusal::Address(_)))), "{another:?}");
+    let elsewhere = Sink::answering("307 X\r\nlocation: http://127.0.0.2:1/", "").await;
+    let lured = FetchRequest { chosen: true, ..get(&elsewhere.url("/things")) };
+    assert!(matches!(guarded.fetch(&lured).await, Err(FetchFailure::Elsewhere { .. })));
+    let mut named = FetchRequest { chosen: true, ..get(&sink.url("/things")) };
+    named.url.set_username("user").unwrap();
+    assert!(guarded.fetch(&named).await.is_err());
 }

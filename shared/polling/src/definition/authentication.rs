@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use events::configuration::is_secret;
 use serde::Deserialize;
+use url::Url;
 
 use crate::path::Path;
 use crate::placeholders::Template;
@@ -121,6 +122,19 @@ impl Authentication {
             setting: choice.setting.clone(),
             known: choice.of.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// Has what is asked for tokens, and where customers consent, be at another place.
+    pub(super) fn at(&mut self, to: &Url) -> Result<(), String> {
+        match self {
+            Self::Oauth2(oauth) => {
+                oauth.authorize_url = oauth.authorize_url.at(to)?;
+                oauth.token_url = oauth.token_url.at(to)?;
+            }
+            Self::Choice(choice) => choice.of.values_mut().try_for_each(|way| way.at(to))?,
+            Self::ApiKey(_) | Self::Basic(_) | Self::None(_) => {}
+        }
+        Ok(())
     }
 
     pub(super) fn check(&self) -> Result<(), &'static str> {

@@ -21,11 +21,10 @@ authentication:
     signs: [{ at: status, is: BAD_REFRESH_TOKEN, means: grant_revoked }]
 "#;
 
-fn oauth(section: &str) -> (Oauth2, BTreeMap<String, String>) {
+fn oauth(section: &str) -> (Oauth2, Polling, BTreeMap<String, String>) {
     let polling = Polling::from_yaml(section).unwrap();
-    let settings = polling.settings(&BTreeMap::new());
-    let Authentication::Oauth2(oauth) = polling.authentication.value else { panic!() };
-    (*oauth, settings)
+    let Authentication::Oauth2(oauth) = polling.authentication.value.clone() else { panic!() };
+    (*oauth, polling, BTreeMap::new())
 }
 
 fn client() -> Client {
@@ -48,10 +47,10 @@ fn pairs(url: &str) -> Vec<(String, String)> {
 
 #[test]
 fn a_customer_is_sent_where_the_definition_says_with_the_app_s_id_and_never_its_secret() {
-    let (oauth, mut settings) = oauth(SECTION);
+    let (oauth, polling, mut settings) = oauth(SECTION);
     let consent =
         Consent { client_id: "id", callback: "https://app.example/back?x=1", scope: None, state: Some("a b&c") };
-    let url = oauth.consent_url(&settings, &consent).unwrap();
+    let url = oauth.consent_url(&polling, &settings, &consent).unwrap();
     assert_eq!(
         url,
         "https://login.example.com/authorize?response_type=code&client_id=id\
@@ -59,12 +58,30 @@ fn a_customer_is_sent_where_the_definition_says_with_the_app_s_id_and_never_its_
     );
     settings.insert("siteAddress".into(), "test.example.com".into());
     let other = Consent { scope: Some("all"), state: None, ..consent };
-    let url = oauth.consent_url(&settings, &other).unwrap();
+    let url = oauth.consent_url(&polling, &settings, &other).unwrap();
     assert!(url.starts_with("https://test.example.com/authorize?") && url.contains("&scope=all&"), "{url}");
     assert!(!url.contains("state"), "what nobody gave is not sent, and none of the definition's is: {url}");
     settings.insert("siteAddress".into(), "evil.test/x?".into());
-    assert!(oauth.consent_url(&settings, &consent).is_err());
-    assert!(oauth.token_request(&settings, &client(), Shown::Refresh(&"r".into())).is_err());
+    assert!(oauth.consent_url(&polling, &settings, &consent).is_err());
+    assert!(oauth.token_request(&polling, &settings, &client(), Shown::Refresh(&"r".into())).is_err());
+}
+
+#[test]
+fn where_the_operator_chose_is_where_every_request_goes() {
+    let (_, polling, settings) = oauth(SECTION);
+    for (to, base) in
+        [("http://127.0.0.1:9", "http://127.0.0.1:9"), ("https://proxy.example/x/", "https://proxy.example/x")]
+    {
+        let polling = polling.clone().at(&to.parse().unwrap()).unwrap();
+        let Authentication::Oauth2(oauth) = &polling.authentication.value else { panic!() };
+        let consent = Consent { client_id: "id", callback: "https://app.example", scope: None, state: None };
+        let url = oauth.consent_url(&polling, &settings, &consent).unwrap();
+        assert!(url.starts_with(&format!("{base}/authorize?")), "{url}");
+        let request = oauth.token_request(&polling, &settings, &client(), Shown::Refresh(&"r".into())).unwrap();
+        assert_eq!((request.url, request.chosen), (format!("{base}/token"), true));
+    }
+    assert!(polling.clone().at(&"https://proxy.example/?a=b".parse().unwrap()).is_err());
+    assert!(polling.at(&"ftp://proxy.example".parse().unwrap()).is_err());
 }
 
 #[test]
@@ -72,9 +89,10 @@ fn tokens_are_asked_for_with_a_form_in_which_the_client_says_who_it_is_as_the_pr
     let fields = |request: &TokenRequest| -> Vec<String> {
         request.form.iter().map(|(name, value)| format!("{name}={}", value.expose_secret())).collect()
     };
-    let (body, settings) = oauth(SECTION);
+    let (body, polling, settings) = oauth(SECTION);
     let code = SecretString::from("c0de");
-    let request = body.token_request(&settings, &client(), Shown::Code(&code, "https://app.example")).unwrap();
+    let request =
+        body.token_request(&polling, &settings, &client(), Shown::Code(&code, "https://app.example")).unwrap();
     let expected = [
         "grant_type=authorization_code",
         "code=c0de",
@@ -89,8 +107,8 @@ fn tokens_are_asked_for_with_a_form_in_which_the_client_says_who_it_is_as_the_pr
     assert!(request.basic.is_none());
     assert_eq!(format!("{request:?}"), "TokenRequest(login.example.com)");
 
-    let (basic, settings) = oauth(&SECTION.replace("client_auth: body", "client_auth: basic"));
-    let request = basic.token_request(&settings, &client(), Shown::Refresh(&"r0".into())).unwrap();
+    let (basic, polling, settings) = oauth(&SECTION.replace("client_auth: body", "client_auth: basic"));
+    let request = basic.token_request(&polling, &settings, &client(), Shown::Refresh(&"r0".into())).unwrap();
     assert_eq!(fields(&request), ["grant_type=refresh_token", "refresh_token=r0"]);
     let (id, secret) = request.basic.unwrap();
     assert_eq!((id.expose_secret(), secret.expose_secret()), ("the id", "s3cret"));
@@ -166,9 +184,9 @@ proptest! {
         scope in "[ -~é]{0,20}",
         state in ".{0,20}",
     ) {
-        let (oauth, settings) = oauth(SECTION);
+        let (oauth, polling, settings) = oauth(SECTION);
         let consent = Consent { client_id: &client_id, callback: &callback, scope: Some(&scope), state: Some(&state) };
-        let pairs = pairs(&oauth.consent_url(&settings, &consent).unwrap());
+        let pairs = pairs(&oauth.consent_url(&polling, &settings, &consent).unwrap());
         let found = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         prop_assert_eq!(found("client_id"), Some(client_id.as_str()));
         prop_assert_eq!(found("redirect_uri"), Some(callback.as_str()));

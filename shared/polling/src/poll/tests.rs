@@ -419,6 +419,39 @@ fn what_shifts_while_records_are_counted_is_told_however_old_it_is() {
     assert_eq!(told.into_iter().collect::<Vec<_>>(), ["0", "1", "2", "3", "4", "5"]);
 }
 
+#[test]
+fn what_a_list_without_dates_skips_once_as_it_shrinks_is_not_told_again() {
+    let paged = json!({"url": "/things", "pageSize": 2, "pagination": {"offset": {"query": "offset"}}});
+    let (polling, query) = query(HTTP, &json!({ "things": paged }));
+    let settings = BTreeMap::from([("base.url".to_owned(), "https://a.example".to_owned())]);
+    let mut place = Place::Position(Position::starting(second(0)));
+    let mut listed: Vec<u32> = (1..8).collect();
+    let mut told = Vec::new();
+    for (number, at) in (0_i64..6).map(|number| (number, 60 + number * 5_000)) {
+        let begun = place.clone();
+        let mut poll = Poll::begin(&polling, &query, &settings, &begun, second(at), 2000);
+        loop {
+            let request = poll.request().unwrap();
+            let offset = request.url.split_once("offset=").map_or(0, |(_, offset)| offset.parse().unwrap());
+            let page: Vec<Value> = listed.iter().skip(offset).take(2).map(|id| json!({ "id": id })).collect();
+            // After the first page the first is gone, and the others move up.
+            if number % 2 == 1 && offset == 0 {
+                listed.remove(0);
+            }
+            let step = poll.take(&request, &dated(second(at)), &json!(page)).unwrap();
+            // The next but one breaks off after its first page.
+            if step == Step::Done || number == 2 {
+                break;
+            }
+        }
+        let finished = poll.finish();
+        told.push(ids(&finished).into_iter().map(str::to_owned).collect::<Vec<_>>());
+        place = finished.place;
+    }
+    assert_eq!(told[0], ["1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!(told[1..].concat(), [""; 0]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]

@@ -14,7 +14,7 @@
 //! - and no further than what was read in one piece: see [`Through`].
 //!
 //! Marks are dropped when the window can no longer reach them. A mark without a date is kept for as long as the record is
-//! listed: each advance renews it.
+//! listed: each advance renews it, and a reading that came to no end, or one that counted, may lack the record.
 //!
 //! *Costs:* 20 bytes a mark. [`MAX_MARKS`] bounds them; beyond it the oldest are forgotten, and may be told again.
 //!
@@ -194,6 +194,8 @@ impl Position {
     #[must_use]
     pub fn advance(&self, seen: &Seen, through: Through, start: Timestamp, overlap: Duration) -> Advance {
         let latest = seen.latest.as_ref().map_or(self.at, |(date, _)| *date);
+        let undated = seen.marks.values().any(Option::is_none);
+        let read = through;
         let (through, unsure) = match through {
             // What was put off has changed too, and may have shifted others.
             Through::Counted { first } if (seen.news || seen.held.is_some()) && self.unsure < PATIENCE => {
@@ -204,7 +206,7 @@ impl Position {
         };
         let reached = match through {
             // What is shown as late as the overlap is still within the window of the next poll.
-            Through::All if seen.marks.values().any(Option::is_none) => start,
+            Through::All if undated => start,
             Through::All => latest.max(start.minus(overlap)),
             Through::UpTo(date) => latest.min(date),
             Through::Part | Through::Counted { .. } => self.at,
@@ -220,7 +222,14 @@ impl Position {
         for (mark, date) in &seen.marks {
             told.add(mark, date.unwrap_or(start));
         }
-        told.drop_before(floor);
+        match read {
+            // What was not read may be listed.
+            Through::Part => {}
+            Through::UpTo(_) if undated => {}
+            // A list that shrank while it was counted lacks records that are still there: the next reading shows them.
+            Through::Counted { .. } if undated => told.drop_before(self.since(overlap)),
+            Through::All | Through::Counted { .. } | Through::UpTo(_) => told.drop_before(floor),
+        }
         let forgotten = told.forget_beyond(MAX_MARKS);
         Advance { position: Self { at, id, floor, unsure, told }, forgotten }
     }

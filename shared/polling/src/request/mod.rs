@@ -94,6 +94,8 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// The body: JSON.
     pub body: Option<Value>,
+    /// Whether the operator chose where that is, whatever address it has.
+    pub chosen: bool,
 }
 
 /// A page of an answer.
@@ -161,8 +163,7 @@ impl Query {
                 for (name, template) in query {
                     url = set_parameter(&url, name, &template.fill(&values)?);
                 }
-                let mut request =
-                    Request { base: base.clone(), method: *method, url, headers: BTreeMap::new(), body: None };
+                let mut request = Request::new(polling, &base, *method, url);
                 request.add_headers(&polling.headers, &values)?;
                 request.add_headers(headers, &values)?;
                 request.body = body.as_ref().map(|body| body.fill(&values)).transpose()?;
@@ -171,8 +172,7 @@ impl Query {
             Ask::Own(template) => {
                 let filled = template.fill(&values)?;
                 let url = if template.is_absolute() { at_base(&base, filled)? } else { joined(&base, &filled) };
-                let mut request =
-                    Request { base: base.clone(), method: Method::Get, url, headers: BTreeMap::new(), body: None };
+                let mut request = Request::new(polling, &base, Method::Get, url);
                 request.add_headers(&polling.headers, &values)?;
                 request
             }
@@ -339,6 +339,10 @@ impl Way {
 }
 
 impl Request {
+    fn new(polling: &Polling, base: &str, method: Method, url: String) -> Self {
+        Self { base: base.to_owned(), method, url, headers: BTreeMap::new(), body: None, chosen: polling.chosen }
+    }
+
     fn add_headers(&mut self, headers: &BTreeMap<String, Template>, values: &Values<'_>) -> Result<(), PlanError> {
         for (name, template) in headers {
             let value = template.fill(values)?;

@@ -17,6 +17,8 @@ pub struct BaseUrl {
     whole: Option<String>,
     rest: UrlTemplate,
     https: bool,
+    /// What follows the scheme and the host.
+    path: String,
 }
 
 impl BaseUrl {
@@ -38,7 +40,20 @@ impl BaseUrl {
                     .into(),
             );
         }
-        Ok(Self { whole, rest: template, https: text.starts_with("https://") })
+        let path = match &whole {
+            Some(_) => rest,
+            None => text.split_once("://").map_or("", |(_, rest)| rest.find('/').map_or("", |path| &rest[path..])),
+        };
+        let path = path.to_owned();
+        Ok(Self { whole, rest: template, https: text.starts_with("https://"), path })
+    }
+
+    /// The same at another place: `to` for what comes before the path.
+    ///
+    /// # Errors
+    /// `to` is not of the form `https://host` or `https://host/path`.
+    pub(crate) fn at(&self, to: &Url) -> Result<Self, String> {
+        Self::parse(&format!("{}{}", to.as_str().trim_end_matches('/'), self.path))
     }
 
     /// Whether it is one of https, whatever it is filled with.

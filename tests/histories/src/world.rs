@@ -1,12 +1,11 @@
-//! A history of a provider and of the polls of one instance, as a seed decides it.
+//! A provider, an instance that polls it, and what was seen of both.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use connectors::Connector;
-use egress::{Client, Limits, Policy};
+use egress::Client;
 use events::{InstanceId, Message, Timestamp};
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, QueueError, Table as _, TableError};
@@ -21,7 +20,7 @@ use simulators::{Clock, Fault, Simulator, When};
 
 use crate::bugs::{Bug, Planted};
 use crate::dice::Dice;
-use crate::subject::{Change, Evidence, Poll, Subject, Telling, What};
+use crate::subject::{Change, Poll, Subject, Telling, What};
 use crate::way::Way;
 
 /// When a history begins.
@@ -29,84 +28,51 @@ const START: Timestamp = Timestamp::from_seconds(1_790_000_017);
 /// How long a poll may ask, and how long its claim lasts.
 const ASKS: Duration = Duration::from_secs(300);
 const CLAIMS: Duration = Duration::from_secs(360);
-/// So long after the last change nothing is late, no claim stands, and no provider wants to be left alone.
-const LONG: Duration = Duration::from_secs(7_200);
-/// So many polls in a row that find everything are rest.
-const RESTS: usize = 3;
-/// Acts of a history.
-const ACTS: u64 = 30;
 /// The secrets among the settings.
 const SECRETS: [&str; 2] = ["oauth.user.token", "api.key"];
 
-/// A connector as its definition has it, but for numbers that are scaled, and for a bug.
-///
-/// # Panics
-/// When the definition no longer says what is to be altered.
-#[must_use]
-pub fn connector<S: Subject>(bug: Option<Bug>) -> Connector {
-    let mistaken = bug.map(S::mistaken).unwrap_or_default();
-    let altered = S::SCALED.iter().chain(mistaken).fold(S::DEFINITION.to_owned(), |text, (from, to)| {
-        assert!(text.contains(from), "{} does not say {from}", S::CONNECTOR);
-        text.replace(from, to)
-    });
-    Connector::from_yaml(&altered).unwrap()
+/// What goes wrong during a poll.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trouble {
+    /// The worker dies at this step from now.
+    pub(crate) crash: Option<(usize, Moment)>,
+    /// The provider fails after so many requests.
+    pub(crate) fault: Option<usize>,
+    /// So many changes happen between pages.
+    pub(crate) between: usize,
+    /// All of this kind.
+    pub(crate) only: Option<What>,
+    /// Another worker polls at the same time.
+    pub(crate) two: bool,
+    /// The table or the queue fails, in one of four ways.
+    pub(crate) fails: Option<u64>,
+    /// How long a request takes.
+    pub(crate) pace: Duration,
 }
 
-/// Lets a seed's history happen, and judges what was told.
-///
-/// # Errors
-/// What was promised and is not so, with the history.
-pub fn history<S: Subject>(seed: u64, bug: Option<Bug>, connector: &Connector) -> Result<(), String> {
-    happen::<S>(seed, bug, connector, None)
-}
-
-/// The same over sockets, by the house's client.
-///
-/// # Errors
-/// The same.
-pub fn history_over_sockets<S: Subject>(seed: u64, connector: &Connector) -> Result<(), String> {
-    let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], None);
-    happen::<S>(seed, None, connector, Some(Client::new(policy, Limits::fetching()).unwrap()))
-}
-
-fn happen<S: Subject>(
-    seed: u64,
-    bug: Option<Bug>,
-    connector: &Connector,
-    client: Option<Client>,
-) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut world = World::<S>::start(seed, bug, connector.polling().unwrap(), client).await;
-        for _ in 0..world.dice.below(ACTS) + 5 {
-            world.act().await;
-        }
-        world.settle().await
-    })
-}
-
-struct World<'p, S: Subject> {
-    simulator: Simulator<S::Provider>,
+/// A provider, an instance that polls it, and what was seen of both.
+pub(crate) struct World<'p, S: Subject> {
+    pub(crate) simulator: Simulator<S::Provider>,
     memory: MemoryPlatform,
     /// What the poller remembers of the accounts that it asks.
     accounts: Accounts,
     polling: &'p Polling,
     bug: Option<Bug>,
     client: Option<Client>,
-    dice: Dice,
+    pub(crate) dice: Dice,
     instance: InstanceId,
-    provisioned: Timestamp,
-    history: Arc<Mutex<S::History>>,
-    polls: Vec<Poll>,
-    told: Vec<Telling>,
+    pub(crate) provisioned: Timestamp,
+    pub(crate) history: Arc<Mutex<S::History>>,
+    pub(crate) polls: Vec<Poll>,
+    pub(crate) told: Vec<Telling>,
     /// The objects that were told of.
     objects: BTreeSet<String>,
     /// Messages of the queue that were read.
     read: usize,
-    log: Vec<String>,
+    pub(crate) log: Vec<String>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -121,12 +87,18 @@ fn remembered(memory: &MemoryPlatform, clock: &Clock) -> Accounts {
 }
 
 impl<'p, S: Subject> World<'p, S> {
-    async fn start(seed: u64, bug: Option<Bug>, polling: &'p Polling, client: Option<Client>) -> Self {
+    /// A world in which nothing has happened yet, and the settings of an instance.
+    pub(crate) fn new(
+        seed: u64,
+        bug: Option<Bug>,
+        polling: &'p Polling,
+        client: Option<Client>,
+    ) -> (Self, Vec<(&'static str, String)>) {
         let mut dice = Dice::new(seed);
         let memory = MemoryPlatform::with(START, dice.bits(), VISIBILITY_TIMEOUT);
         let simulator = S::start(START, &mut dice);
         let settings = S::settings(&simulator, &mut dice);
-        let mut world = Self {
+        let world = Self {
             accounts: remembered(&memory, simulator.clock()),
             simulator,
             memory,
@@ -143,18 +115,10 @@ impl<'p, S: Subject> World<'p, S> {
             read: 0,
             log: Vec::new(),
         };
-        world.pass(Duration::from_secs(5));
-        world.burst();
-        let before = world.dice.pick(&[0, 300, 700, 1_500, 90_000]);
-        world.pass(Duration::from_millis(before));
-        world.provision(&settings).await;
-        let after = world.dice.pick(&[0, 1, 250, 600, 1_000]);
-        world.pass(Duration::from_millis(after));
-        world.burst();
-        world
+        (world, settings)
     }
 
-    async fn provision(&mut self, settings: &[(&'static str, String)]) {
+    pub(crate) async fn provision(&mut self, settings: &[(&'static str, String)]) {
         let owner = accounts::create(&self.memory, false).await.unwrap().0;
         let (secret, plain): (Vec<_>, Vec<_>) = settings.iter().cloned().partition(|(name, _)| SECRETS.contains(name));
         let provision = Provision {
@@ -182,23 +146,17 @@ impl<'p, S: Subject> World<'p, S> {
         self.accounts = remembered(&self.memory, self.simulator.clock());
     }
 
-    fn note(&mut self, what: &str) {
+    pub(crate) fn note(&mut self, what: &str) {
         self.log.push(format!("{} {what}", self.memory.now().iso_millis()));
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         self.memory.advance(time);
         self.simulator.clock().set(self.memory.now());
     }
 
-    /// To the next whole second.
-    fn pass_to_second(&mut self) {
-        let over = self.memory.now().as_millis().rem_euclid(1_000).unsigned_abs();
-        self.pass(Duration::from_millis((1_000 - over) % 1_000));
-    }
-
     /// Something that happens, or does not if too little is there.
-    fn change(&mut self) -> Change {
+    pub(crate) fn change(&mut self) -> Change {
         let late = match self.dice.below(10) {
             0..7 => Duration::ZERO,
             7 => Duration::from_millis(self.dice.below(5_000)),
@@ -218,73 +176,11 @@ impl<'p, S: Subject> World<'p, S> {
         Change { what, pick: self.dice.bits() >> 8, late }
     }
 
-    fn happens(&mut self, change: Change) {
+    pub(crate) fn happens(&mut self, change: Change) {
         let now = self.simulator.clock().now();
         self.note(&format!("{change:?}"));
         let history = Arc::clone(&self.history);
         self.simulator.world(|provider| S::change(provider, &mut lock(&history), change, now));
-    }
-
-    /// Several changes at one moment, some of them late.
-    fn burst(&mut self) {
-        for _ in 0..=self.dice.below(6) {
-            let change = self.change();
-            self.happens(change);
-        }
-    }
-
-    async fn act(&mut self) {
-        match self.dice.below(20) {
-            0..6 => self.burst(),
-            6..8 => {
-                // Several bursts that no poll comes between, and which a window does not hold.
-                for _ in 0..4 {
-                    self.burst();
-                    let time = self.dice.pick(&[1, 999, 60_000, 900_000]);
-                    self.pass(Duration::from_millis(time));
-                }
-            }
-            8..11 => {
-                let time = self.dice.pick(&[1, 400, 1_000, 2_500, 60_000, 900_000, 3 * 3_600_000]);
-                self.pass(Duration::from_millis(time));
-            }
-            11 => self.at_the_edge().await,
-            12..15 => self.poll(Trouble::default()).await,
-            _ => {
-                let trouble = self.trouble();
-                self.poll(trouble).await;
-            }
-        }
-    }
-
-    /// A change that is shown as late as may be, behind another that was told.
-    async fn at_the_edge(&mut self) {
-        self.pass_to_second();
-        self.pass(Duration::from_secs(1) - S::GRAIN);
-        self.note("at the edge");
-        let (late, pick) = (S::LATEST, self.dice.bits() >> 8);
-        self.happens(Change { what: What::Create, pick, late });
-        self.pass(late.saturating_sub(S::GRAIN * 2));
-        // Of the same type.
-        self.happens(Change { what: What::Create, pick, late: Duration::ZERO });
-        self.pass(S::GRAIN);
-        self.poll(Trouble::default()).await;
-        self.pass(S::GRAIN);
-        let trouble = if self.dice.chance(50) { self.trouble() } else { Trouble::default() };
-        self.poll(trouble).await;
-    }
-
-    fn trouble(&mut self) -> Trouble {
-        let dice = &mut self.dice;
-        let moments = [Moment::Before, Moment::After];
-        Trouble {
-            crash: dice.chance(35).then(|| (dice.count(14), dice.pick(&moments))),
-            fault: dice.chance(40).then(|| dice.count(5)),
-            between: if dice.chance(40) { dice.count(4) } else { 0 },
-            two: dice.chance(20),
-            fails: dice.chance(15).then(|| dice.below(4)),
-            pace: Duration::from_millis(dice.pick(&[0, 0, 1, 700])),
-        }
     }
 
     /// Plans what goes wrong during a poll.
@@ -298,6 +194,7 @@ impl<'p, S: Subject> World<'p, S> {
         }
         for _ in 0..trouble.between {
             let (skip, change) = (self.dice.count(4), self.change());
+            let change = Change { what: trouble.only.unwrap_or(change.what), ..change };
             let (history, clock) = (Arc::clone(&self.history), self.simulator.clock().clone());
             let happens =
                 move |provider: &mut S::Provider| S::change(provider, &mut lock(&history), change, clock.now());
@@ -313,7 +210,7 @@ impl<'p, S: Subject> World<'p, S> {
         }
     }
 
-    async fn poll(&mut self, trouble: Trouble) {
+    pub(crate) async fn poll(&mut self, trouble: Trouble) {
         self.plan(&trouble);
         let (began, changes_before) = (self.simulator.clock().now(), S::changes(&lock(&self.history)));
         self.simulator.forget();
@@ -397,38 +294,4 @@ impl<'p, S: Subject> World<'p, S> {
         }
         self.read = messages.len();
     }
-
-    /// Lets everything come to rest, and judges.
-    async fn settle(mut self) -> Result<(), String> {
-        self.simulator.heal();
-        // What was to fail and was not asked for yet fails here.
-        let (most, mut whole) = (self.polls.len() + RESTS, 0);
-        while whole < RESTS && self.polls.len() < most * 2 {
-            self.pass(LONG);
-            self.poll(Trouble::default()).await;
-            whole = if self.polls.last().is_some_and(|poll| poll.complete) { whole + 1 } else { 0 };
-        }
-        let evidence = Evidence { provisioned: self.provisioned, polls: &self.polls, told: &self.told };
-        let history = lock(&self.history);
-        let judged =
-            if whole < RESTS { Err("it does not come to rest".to_owned()) } else { S::judge(&history, &evidence) };
-        judged.map_err(|broken| format!("{broken}\n{}", self.log.join("\n")))
-    }
-}
-
-/// What goes wrong during a poll.
-#[derive(Clone, Copy, Debug, Default)]
-struct Trouble {
-    /// The worker dies at this step from now.
-    crash: Option<(usize, Moment)>,
-    /// The provider fails after so many requests.
-    fault: Option<usize>,
-    /// So many changes happen between pages.
-    between: usize,
-    /// Another worker polls at the same time.
-    two: bool,
-    /// The table or the queue fails, in one of four ways.
-    fails: Option<u64>,
-    /// How long a request takes.
-    pace: Duration,
 }
