@@ -69,7 +69,7 @@ async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Res
     };
     let stored = instances::create(&*api.platform, account, provision, &webhooks).await?;
     polled::begin(&*api.platform, None, &stored.instance, webhooks.polling.is_some() && connector.signals()).await;
-    Ok(Answer(api.resource(&stored)))
+    Ok(Answer(api.shown(&stored).await))
 }
 
 /// `GET /instances/{id}`.
@@ -78,12 +78,7 @@ pub(crate) async fn read<P: Platform>(
     target: Target,
 ) -> Result<Answer<Resource>, Problem> {
     let stored = load(&api, &target).await?;
-    let polling = api.polling_of(&stored.instance).await.unwrap_or_else(|problem| {
-        // The instance is there whatever becomes of this.
-        tracing::warn!(id = %stored.instance.id, ?problem, "how an instance's polls fare could not be shown");
-        None
-    });
-    Ok(Answer(api.resource(&stored).polled(polling)))
+    Ok(Answer(api.shown(&stored).await))
 }
 
 /// `PATCH /instances/{id}`: what the body does not name stays.
@@ -111,7 +106,7 @@ pub(crate) async fn change<P: Platform>(
         Ok((Edit { instance, settings, forget_handshake: rules.renews_secret(changes) }, ()))
     })
     .await?;
-    Ok(Answer(api.resource(&stored)))
+    Ok(Answer(api.shown(&stored).await))
 }
 
 /// `PUT /instances/{id}`: name, tags and configuration become what the body says, and a code that it brings is a new consent.
@@ -143,7 +138,7 @@ pub(crate) async fn replace<P: Platform>(
         Ok((Edit { instance, settings, forget_handshake: rules.renews_secret(changes) }, ()))
     })
     .await?;
-    Ok(Answer(api.resource(&stored)))
+    Ok(Answer(api.shown(&stored).await))
 }
 
 /// Exchanges the code that a change of an instance brings, if it does. Once, however often the change is tried.
@@ -191,7 +186,7 @@ async fn set_disabled<P: Platform>(api: &Api<P>, target: &Target, disabled: bool
         Ok((Edit { instance, settings: settings(before), forget_handshake: false }, ()))
     })
     .await?;
-    Ok(Answer(api.resource(&stored)))
+    Ok(Answer(api.shown(&stored).await))
 }
 
 /// What an instance is to become.

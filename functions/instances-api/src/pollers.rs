@@ -21,13 +21,14 @@ use platform::Platform;
 use polling::configuration;
 use polling::position::{IDLE, Place};
 use records::health::{self, Failing, Look};
-use records::instances::{self as repository, Instance};
+use records::instances::{self as repository, Instance, Stored};
 use records::wheel::Minutes;
 use serde::Serialize;
 
 use crate::answer::{Answer, NEXT_PAGE, Problem, RETURNED_COUNT};
 use crate::authorization::{Caller, Identity, Target};
 use crate::query::Parameters;
+use crate::resource::Resource;
 use crate::{Api, instances, polled};
 
 /// Instances that a page looks at: with as many objects each as there may be, their records are within what an answer holds.
@@ -252,9 +253,14 @@ impl<P: Platform> Api<P> {
         Ok(Some(View { instance, look, stopped, turn, now: self.platform.now() }))
     }
 
-    /// How an instance's polls fare, in short; `None`: it is not to be polled.
-    pub(crate) async fn polling_of(&self, instance: &Instance) -> Result<Option<Polling>, Problem> {
-        Ok(self.view(instance).await?.map(|view| view.polling()))
+    /// An instance with how its polls fare, where it is to be polled.
+    pub(crate) async fn shown(&self, stored: &Stored) -> Resource {
+        let view = self.view(&stored.instance).await.unwrap_or_else(|problem| {
+            // The instance is there whatever becomes of this.
+            tracing::warn!(id = %stored.instance.id, ?problem, "how an instance's polls fare could not be shown");
+            None
+        });
+        self.resource(stored).polled(view.map(|view| view.polling()))
     }
 }
 
