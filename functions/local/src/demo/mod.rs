@@ -53,6 +53,9 @@ use crate::serve::{self, Running, ServeError};
 /// How long everything expected may take to arrive. The retry comes after 5 s ± 20 %.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// What is dated by a second is told once that is over.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// A provider that nobody has heard of: its key, and its definition.
 const OWN_KEY: &str = "lantern";
 const OWN_DEFINITION: &str = include_str!("lantern.yaml");
@@ -262,6 +265,7 @@ async fn send<'s>(
 /// Makes what a poll is to find, and has the instance polled before its turn: its polling is changed.
 async fn poll(provider: &Provider, bookings: &Bookings, instance: Option<InstanceId>) -> Result<(), DemoError> {
     bookings.make(SystemClock.now());
+    tokio::time::sleep(SETTLED).await;
     match instance {
         Some(instance) => provider.change(instance, POLLER_REFRESH_INTERVAL, "2").await,
         None => Ok(()),
