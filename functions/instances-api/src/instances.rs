@@ -10,7 +10,7 @@ use events::configuration;
 use platform::{Platform, TableError};
 use records::RecordError;
 use records::accounts::Account;
-use records::instances::{self, Instance, Provision, Stored, Webhooks};
+use records::instances::{self, Derived, Instance, Provision, Stored};
 
 use crate::answer::{Answer, Problem};
 use crate::authorization::{Caller, Target};
@@ -58,7 +58,7 @@ async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Res
         settings = rules.change(settings, consented.changes())?;
     }
     let account_key = account_key(connector, &settings.plain);
-    let webhooks = webhooks(connector, &settings.plain, account_key.as_deref(), false);
+    let derived = derived(connector, &settings.plain, account_key.as_deref(), false);
     let provision = Provision {
         name,
         connector: connector.key().to_owned(),
@@ -67,8 +67,8 @@ async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Res
         configuration: settings.plain,
         secrets: settings.secrets,
     };
-    let stored = instances::create(&*api.platform, account, provision, &webhooks).await?;
-    polled::begin(&*api.platform, None, &stored.instance, webhooks.polling.is_some() && connector.signals()).await;
+    let stored = instances::create(&*api.platform, account, provision, &derived).await?;
+    polled::begin(&*api.platform, None, &stored.instance, derived.polling.is_some() && connector.signals()).await;
     Ok(Answer(api.shown(&stored).await))
 }
 
@@ -210,12 +210,12 @@ pub(crate) async fn edit<P: Platform, T: Send>(
         let connector = connector(api, &before.instance)?;
         let (Edit { instance, settings, forget_handshake }, told) = change(&before, &api.rules(connector))?;
         let account_key = account_key(connector, &settings.plain);
-        let webhooks = webhooks(connector, &settings.plain, account_key.as_deref(), forget_handshake);
+        let derived = derived(connector, &settings.plain, account_key.as_deref(), forget_handshake);
         let instance = Instance { configuration: settings.plain, ..instance };
-        match instances::update(&*api.platform, &before, instance, settings.secrets, &webhooks).await {
+        match instances::update(&*api.platform, &before, instance, settings.secrets, &derived).await {
             Ok(stored) => {
                 let renewed = consent::is_another(&before.secrets, &stored.secrets);
-                let signalled = webhooks.polling.is_some() && (connector.signals() || renewed);
+                let signalled = derived.polling.is_some() && (connector.signals() || renewed);
                 polled::begin(&*api.platform, before.instance.place, &stored.instance, signalled).await;
                 return Ok((stored, told));
             }
@@ -291,16 +291,16 @@ fn account_key(connector: &Connector, plain: &BTreeMap<String, String>) -> Optio
     (!account.is_empty()).then(|| connector.account_key(account).to_owned())
 }
 
-fn webhooks<'a>(
+fn derived<'a>(
     connector: &'a Connector,
     plain: &BTreeMap<String, String>,
     account: Option<&'a str>,
     forget_handshake: bool,
-) -> Webhooks<'a> {
+) -> Derived<'a> {
     let accountless = connector.verifies_without_account();
     let polled = polled::interval(polled::in_turns(connector, plain), plain);
     let polling = polled::polling(connector, plain);
-    Webhooks { secret_keys: connector.secret_keys(), account, accountless, forget_handshake, polled, polling }
+    Derived { secret_keys: connector.secret_keys(), account, accountless, forget_handshake, polled, polling }
 }
 
 /// What a new instance cannot do without.

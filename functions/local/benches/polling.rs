@@ -32,9 +32,7 @@ use futures_util::stream::{self, StreamExt as _};
 use platform::{Clock, OsRandom, Platform as _, Queue as _, SystemClock, Table as _, Write};
 use poller::{AT_ONCE, Accounts, Due, Poll, Polled, Poller, Times, poll_all, tick};
 use records::wheel::{self, Minutes, Place};
-use support::{Server, percentile, read_message};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use support::{Server, answering, percentile};
 
 /// Requests to the API at the same time.
 const PROVISIONING: usize = 32;
@@ -56,32 +54,16 @@ struct Asked(Mutex<Vec<(usize, i64)>>);
 
 /// A provider that has nothing new.
 async fn provider(asked: Arc<Asked>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let _ = stream.set_nodelay(true);
-            let asked = Arc::clone(&asked);
-            tokio::spawn(async move {
-                let mut buffer = Vec::with_capacity(4096);
-                while let Some((head, _)) = read_message(&mut stream, &mut buffer).await {
-                    let now = SystemClock.now().as_millis();
-                    let key = std::str::from_utf8(&head).unwrap().to_ascii_lowercase();
-                    let number = key.split("bearer key-").nth(1).and_then(|rest| rest.split("\r\n").next());
-                    if let Some(number) = number.and_then(|number| number.parse().ok()) {
-                        asked.0.lock().unwrap().push((number, now));
-                    }
-                    let answer =
-                        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{\"data\":[]}";
-                    if stream.write_all(answer).await.is_err() {
-                        return;
-                    }
-                }
-            });
+    let nothing = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{\"data\":[]}";
+    answering(nothing, move |head, _| {
+        let now = SystemClock.now().as_millis();
+        let key = std::str::from_utf8(head).unwrap().to_ascii_lowercase();
+        let number = key.split("bearer key-").nth(1).and_then(|rest| rest.split("\r\n").next());
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            asked.0.lock().unwrap().push((number, now));
         }
-    });
-    address
+    })
+    .await
 }
 
 /// The path that each instance configures, as it is asked for.

@@ -21,8 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use platform::{Clock as _, SystemClock};
-use support::{Connection, Server, percentile, read_message};
-use tokio::io::AsyncWriteExt as _;
+use support::{Connection, Server, answering, percentile};
 use tokio::net::TcpListener;
 
 const SECRET: &str = "bench-app-secret";
@@ -84,31 +83,16 @@ impl Log {
 
 /// A callback that answers 200 at once and notes every event.
 async fn sink(log: Arc<Mutex<Arc<Log>>>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let _ = stream.set_nodelay(true);
-            let log = Arc::clone(&log);
-            tokio::spawn(async move {
-                let mut buffer = Vec::with_capacity(4096);
-                while let Some((_, body)) = read_message(&mut stream, &mut buffer).await {
-                    if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.is_err() {
-                        return;
-                    }
-                    let log = Arc::clone(&log.lock().unwrap());
-                    // The normalised events write the id as text; the raw body does not.
-                    let text = std::str::from_utf8(&body).unwrap();
-                    for part in text.split("\"objectId\":\"").skip(1) {
-                        let id = part.split('"').next().unwrap_or_default();
-                        log.told(id.parse().unwrap_or(0));
-                    }
-                }
-            });
+    answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", move |_, body| {
+        let log = Arc::clone(&log.lock().unwrap());
+        // The normalised events write the id as text; the raw body does not.
+        let text = std::str::from_utf8(body).unwrap();
+        for part in text.split("\"objectId\":\"").skip(1) {
+            let id = part.split('"').next().unwrap_or_default();
+            log.told(id.parse().unwrap_or(0));
         }
-    });
-    address
+    })
+    .await
 }
 
 /// A callback that takes connections and never answers.

@@ -8,7 +8,7 @@ use common::{SECRET, counts, hubspot, one, queued, refused, skipped, told, world
 use events::{InstanceId, configuration};
 use http::StatusCode;
 use platform::Platform as _;
-use records::instances::Webhooks;
+use records::instances::Derived;
 use records::refused::Reason;
 use scenarios::{Spec, Trouble, Webhook, hubspot_change};
 
@@ -56,9 +56,9 @@ async fn what_nobody_wants_is_answered_200_and_counted() {
     instance.disabled = true;
     let secrets = disabled.stored.secrets.clone();
     let keys = [configuration::WEBHOOK_SECRET.to_owned()];
-    let webhooks = Webhooks { secret_keys: &keys, account: Some("2"), ..Webhooks::default() };
+    let derived = Derived { secret_keys: &keys, account: Some("2"), ..Derived::default() };
     disabled.stored =
-        records::instances::update(world.platform(), &disabled.stored, instance, secrets, &webhooks).await.unwrap();
+        records::instances::update(world.platform(), &disabled.stored, instance, secrets, &derived).await.unwrap();
     let off = world.make(hubspot("3").set(configuration::ENABLED, "false")).await.id;
     let deleted = world.make(hubspot("4")).await;
     records::instances::delete(world.platform(), &deleted.stored).await.unwrap();

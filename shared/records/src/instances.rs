@@ -164,7 +164,7 @@ fn put<P: Platform>(platform: &P, instance: &Instance, condition: Condition) -> 
 
 /// What the instance's connector makes of its configuration: for its webhooks, and for its polls.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Webhooks<'a> {
+pub struct Derived<'a> {
     /// The configuration keys that the receiver verifies with.
     pub secret_keys: &'a [String],
     /// The provider's id of the customer's account, as it counts for routes.
@@ -180,7 +180,7 @@ pub struct Webhooks<'a> {
     pub polling: Option<&'a Polling>,
 }
 
-impl Webhooks<'_> {
+impl Derived<'_> {
     /// Where the instance's item in the timing wheel is to be that is at `before`.
     async fn place<P: Platform>(
         &self,
@@ -231,7 +231,7 @@ pub async fn create<P: Platform>(
     platform: &P,
     owner: &Account,
     provision: Provision,
-    webhooks: &Webhooks<'_>,
+    derived: &Derived<'_>,
 ) -> Result<Stored, RecordError> {
     let token = accounts::new_secret(platform);
     let now = platform.now();
@@ -251,12 +251,12 @@ pub async fn create<P: Platform>(
         routes: Vec::new(),
         place: None,
     };
-    instance.routes = routes::partitions(&instance, webhooks);
+    instance.routes = routes::partitions(&instance, derived);
     loop {
         instance.id = InstanceId::from_random(platform.random().bits() as u32);
-        instance.place = webhooks.place(platform, &instance, None).await?;
+        instance.place = derived.place(platform, &instance, None).await?;
         let grant = Grant { account: owner.id, kind: KeyKind::Element, instance: Some(instance.id), made_at: None };
-        let (mut writes, view) = views(platform, &instance, &provision.secrets, &token, webhooks).await?;
+        let (mut writes, view) = views(platform, &instance, &provision.secrets, &token, derived).await?;
         let main = put(platform, &instance, Condition::Absent);
         let Some(version) = written_version(&main) else { continue };
         writes.push(main);
@@ -264,8 +264,8 @@ pub async fn create<P: Platform>(
         writes.push(accounts::grant_write(platform, &token, &grant));
         writes.extend(routes::links(platform, &instance, &[], &view));
         writes.extend(wheel::moved(platform, instance.id, None, instance.place));
-        if webhooks.polling.is_some() {
-            writes.push(webhooks.plan(platform, &instance, &provision.secrets).await?);
+        if derived.polling.is_some() {
+            writes.push(derived.plan(platform, &instance, &provision.secrets).await?);
         }
         match routes::transact(platform, &instance, &[], &instance.routes, writes).await {
             Ok(()) => return Ok(Stored { instance, secrets: provision.secrets, token, version }),
@@ -343,12 +343,12 @@ pub async fn update<P: Platform>(
     before: &Stored,
     mut instance: Instance,
     secrets: Secrets,
-    webhooks: &Webhooks<'_>,
+    derived: &Derived<'_>,
 ) -> Result<Stored, RecordError> {
     instance.updated_at = platform.now();
-    instance.routes = routes::partitions(&instance, webhooks);
-    instance.place = webhooks.place(platform, &instance, before.instance.place).await?;
-    let (mut writes, view) = views(platform, &instance, &secrets, &before.token, webhooks).await?;
+    instance.routes = routes::partitions(&instance, derived);
+    instance.place = derived.place(platform, &instance, before.instance.place).await?;
+    let (mut writes, view) = views(platform, &instance, &secrets, &before.token, derived).await?;
     let main = put(platform, &instance, Condition::Version(before.version));
     let version = written_version(&main).unwrap_or(before.version);
     writes.push(main);
@@ -357,8 +357,8 @@ pub async fn update<P: Platform>(
     writes.extend(old.iter().filter(|partition| !new.contains(partition)).map(|gone| Write::delete(key(gone))));
     writes.extend(routes::links(platform, &instance, &before.instance.routes, &view));
     writes.extend(wheel::moved(platform, instance.id, before.instance.place, instance.place));
-    writes.push(webhooks.plan(platform, &instance, &secrets).await?);
-    if webhooks.forget_handshake {
+    writes.push(derived.plan(platform, &instance, &secrets).await?);
+    if derived.forget_handshake {
         writes.push(Write::delete(handshake_key(instance.id)));
     }
     routes::transact(platform, &instance, &old, new, writes).await?;

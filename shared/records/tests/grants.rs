@@ -12,7 +12,7 @@ use events::InstanceId;
 use platform::testing::MemoryPlatform;
 use platform::{Platform as _, TableError};
 use pollhook_records::grants::{self, Consent, Decision, Ended, Grant, Life, Lock, Need, Outcome, TokenName, Why};
-use pollhook_records::instances::{self, Secrets, Stored, Webhooks};
+use pollhook_records::instances::{self, Derived, Secrets, Stored};
 use pollhook_records::{RecordError, plans};
 use polling::definition::Polling;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -35,7 +35,7 @@ impl World {
         let owner = owner(&platform).await;
         let secrets = [("oauth.user.token", "clear-a0"), ("oauth.user.refresh_token", "clear-r0")];
         let polling = polling();
-        let polled = Webhooks { polling: Some(&polling), ..Webhooks::default() };
+        let polled = Derived { polling: Some(&polling), ..Derived::default() };
         let provision = provision("http", &[], &secrets);
         let stored = instances::create(&platform, &owner, provision, &polled).await.unwrap();
         Self { platform, stored }
@@ -80,7 +80,7 @@ impl World {
             ("oauth.user.refresh_token".to_owned(), "clear-r9".into()),
         ]);
         let polling = polling();
-        let polled = Webhooks { polling: Some(&polling), ..Webhooks::default() };
+        let polled = Derived { polling: Some(&polling), ..Derived::default() };
         let instance = self.stored.instance.clone();
         self.stored = instances::update(&self.platform, &self.stored, instance, secrets, &polled).await.unwrap();
     }

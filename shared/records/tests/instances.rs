@@ -8,7 +8,7 @@ use events::{InstanceId, Timestamp, configuration};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
 use platform::{Key, Platform as _, Table as _, TableError, Version, Write};
 use pollhook_records::accounts::{self, Account, Credentials, Holder, Keys};
-use pollhook_records::instances::{self, Instance, Provision, Secrets, Stored, Webhooks};
+use pollhook_records::instances::{self, Derived, Instance, Provision, Secrets, Stored};
 use pollhook_records::{RecordError, bodies, deliveries, markers, refused, retries};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -20,9 +20,9 @@ fn platform(seed: u64) -> MemoryPlatform {
 }
 
 /// Does `act` with what a connector makes of an account.
-async fn with_webhooks<T>(account: Option<&str>, act: impl AsyncFnOnce(&Webhooks<'_>) -> T) -> T {
+async fn with_derived<T>(account: Option<&str>, act: impl AsyncFnOnce(&Derived<'_>) -> T) -> T {
     let secret_keys = WEBHOOK_SECRETS.map(str::to_owned);
-    act(&Webhooks { secret_keys: &secret_keys, account, ..Webhooks::default() }).await
+    act(&Derived { secret_keys: &secret_keys, account, ..Derived::default() }).await
 }
 
 fn provision(plain: &[(&str, &str)], secrets: &[(&str, &str)]) -> Provision {
@@ -43,8 +43,7 @@ async fn owner(platform: &MemoryPlatform) -> (Account, Credentials) {
 async fn make(platform: &MemoryPlatform, owner: &Account, plain: &[(&str, &str)], secrets: &[(&str, &str)]) -> Stored {
     let account = plain.iter().find(|(key, _)| *key == configuration::VENDOR_ACCOUNT).map(|(_, account)| *account);
     let provision = provision(plain, secrets);
-    with_webhooks(account, async |webhooks| instances::create(platform, owner, provision, webhooks).await.unwrap())
-        .await
+    with_derived(account, async |derived| instances::create(platform, owner, provision, derived).await.unwrap()).await
 }
 
 async fn change(
@@ -54,8 +53,8 @@ async fn change(
     secrets: Secrets,
 ) -> Result<Stored, RecordError> {
     let account = instance.configuration.get(configuration::VENDOR_ACCOUNT).cloned();
-    let update = async |webhooks: &Webhooks<'_>| instances::update(platform, before, instance, secrets, webhooks).await;
-    with_webhooks(account.as_deref(), update).await
+    let update = async |derived: &Derived<'_>| instances::update(platform, before, instance, secrets, derived).await;
+    with_derived(account.as_deref(), update).await
 }
 
 fn clear(secrets: &Secrets) -> BTreeMap<&str, &str> {
@@ -308,8 +307,8 @@ async fn an_account_that_names_another_s_provider_account_many_times_does_not_cr
             configuration: [("event.vendor.account".to_owned(), "33".to_owned())].into(),
             secrets: instances::Secrets::new(),
         };
-        let webhooks = Webhooks { account: Some("33"), ..Webhooks::default() };
-        theirs.push(instances::create(&platform, owner, provision, &webhooks).await.unwrap().instance.id);
+        let derived = Derived { account: Some("33"), ..Derived::default() };
+        theirs.push(instances::create(&platform, owner, provision, &derived).await.unwrap().instance.id);
     }
     let (routed, more) = instances::routed(&platform, "hubspot", "33").await.unwrap();
     assert!(more, "the surplus is told of");

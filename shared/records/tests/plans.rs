@@ -14,7 +14,7 @@ use events::configuration::{
 };
 use platform::testing::MemoryPlatform;
 use platform::{Platform as _, Purpose, Table as _, Vault as _};
-use pollhook_records::instances::{self, Secrets, Stored, Webhooks};
+use pollhook_records::instances::{self, Derived, Secrets, Stored};
 use pollhook_records::plans::{self, Plan, Read};
 use pollhook_records::polls::{self, Claimed};
 use polling::definition::Polling;
@@ -26,7 +26,7 @@ use secrecy::ExposeSecret as _;
 async fn made(platform: &MemoryPlatform, plain: &[(&str, &str)], secrets: &[(&str, &str)]) -> Stored {
     let owner = owner(platform).await;
     let provision = provision("http", plain, secrets);
-    let stored = instances::create(platform, &owner, provision, &Webhooks::default()).await.unwrap();
+    let stored = instances::create(platform, &owner, provision, &Derived::default()).await.unwrap();
     let plan = plans::put(platform, &stored.instance, &stored.secrets, &["api.key"]).await.unwrap();
     platform.table().transact(vec![plan]).await.unwrap();
     stored
@@ -71,7 +71,7 @@ async fn an_instance_has_a_plan_as_long_as_it_is_polled_and_it_says_what_the_ins
     let owner = owner(&platform).await;
     let section = "base_url: \"{base.url}\"\nauthentication: { api_key: { header: x-key, setting: api.key } }";
     let polling = Polling::from_yaml(section).unwrap();
-    let polled = Webhooks { polling: Some(&polling), ..Webhooks::default() };
+    let polled = Derived { polling: Some(&polling), ..Derived::default() };
     let provision = provision("http", &[("base.url", "https://a.example")], &[("api.key", "k1")]);
     let stored = instances::create(&platform, &owner, provision, &polled).await.unwrap();
     let id = stored.instance.id;
@@ -88,7 +88,7 @@ async fn an_instance_has_a_plan_as_long_as_it_is_polled_and_it_says_what_the_ins
     let secrets = || Secrets::from([("api.key".to_owned(), "k2".into())]);
     let stored = instances::update(&platform, &stored, instance.clone(), secrets(), &polled).await.unwrap();
     assert_eq!(said().await, is("https://b.example", "k2"));
-    let none = Webhooks::default();
+    let none = Derived::default();
     let stored = instances::update(&platform, &stored, instance.clone(), secrets(), &none).await.unwrap();
     assert_eq!(said().await, None, "it is polled no longer");
     let stored = instances::update(&platform, &stored, instance, secrets(), &polled).await.unwrap();

@@ -10,14 +10,14 @@ use platform::testing::{MemoryPlatform, Moment};
 use platform::{Key, Platform as _, Table as _, TableError, Version, Write};
 use pollhook_records::RecordError;
 use pollhook_records::accounts::Account;
-use pollhook_records::instances::{self, Instance, Stored, Webhooks};
+use pollhook_records::instances::{self, Derived, Instance, Stored};
 use pollhook_records::wheel::{self, Minutes, Place};
 use proptest::prelude::*;
 
 const CALLBACK: (&str, &str) = (configuration::CALLBACK_URL, "https://app.example/");
 
-fn polled(minutes: u32) -> Webhooks<'static> {
-    Webhooks { polled: Minutes::new(minutes), ..Webhooks::default() }
+fn polled(minutes: u32) -> Derived<'static> {
+    Derived { polled: Minutes::new(minutes), ..Derived::default() }
 }
 
 async fn make(platform: &MemoryPlatform, owner: &Account, minutes: u32) -> Stored {

@@ -14,7 +14,7 @@ use platform::testing::{MemoryPlatform, Moment};
 use platform::{Key, Platform as _, Table as _, TableError, Version, Write};
 use pollhook_records::RecordError;
 use pollhook_records::accounts::Account;
-use pollhook_records::instances::{self, FinderRefused, INSTANCES_PER_ACCOUNT, PATHS, PATHS_PER_ACCOUNT, Webhooks};
+use pollhook_records::instances::{self, Derived, FinderRefused, INSTANCES_PER_ACCOUNT, PATHS, PATHS_PER_ACCOUNT};
 use proptest::prelude::*;
 
 const BY_ORGANIZATION: (&str, &str) = (INSTANCE_FINDER, "github.organization|organization.login");
@@ -442,8 +442,8 @@ async fn an_account_counts_as_the_connector_says() {
     let platform = platform(16);
     let account = owner(&platform).await;
     let plain = [(VENDOR_ACCOUNT, "00D000000000062EAA")];
-    let webhooks = Webhooks { account: Some("00D000000000062"), ..Webhooks::default() };
-    let made = instances::create(&platform, &account, common::provision("sfdc", &plain, &[]), &webhooks).await.unwrap();
+    let derived = Derived { account: Some("00D000000000062"), ..Derived::default() };
+    let made = instances::create(&platform, &account, common::provision("sfdc", &plain, &[]), &derived).await.unwrap();
     let id = made.instance.id;
     assert_eq!(instances::routed(&platform, "sfdc", "00D000000000062").await.unwrap().0, [id]);
     let view = instances::webhook_views(&platform, &[id]).await.unwrap().remove(0).unwrap();

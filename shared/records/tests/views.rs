@@ -15,7 +15,7 @@ use platform::testing::{MemoryPlatform, Moment};
 use platform::{Platform as _, Table as _, TableError, Write};
 use pollhook_records::RecordError;
 use pollhook_records::accounts::Account;
-use pollhook_records::instances::{self, Kept, Stored, Webhooks};
+use pollhook_records::instances::{self, Derived, Kept, Stored};
 use proptest::prelude::*;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -84,7 +84,7 @@ async fn a_callback_is_posted_with_key_password_and_headers_all_of_them_sealed()
     ];
     let credentials = async |plain: &[(&str, &str)], secrets: &[(&str, &str)]| {
         let provision = provision("github", plain, secrets);
-        let made = instances::create(&platform, &account, provision, &Webhooks::default()).await.unwrap();
+        let made = instances::create(&platform, &account, provision, &Derived::default()).await.unwrap();
         let view = instances::callback_view(&platform, made.instance.id).await.unwrap().unwrap();
         view.credentials(&platform).await.unwrap()
     };
@@ -132,9 +132,9 @@ async fn the_first_handshake_s_secret_stays_until_it_is_to_be_forgotten() {
         assert!(!String::from_utf8_lossy(&item.body).contains("first-secret"), "{:?}", item.key);
     }
     let update = async |before: &Stored, forget_handshake: bool| {
-        let webhooks = Webhooks { forget_handshake, ..Webhooks::default() };
+        let derived = Derived { forget_handshake, ..Derived::default() };
         let (instance, secrets) = (before.instance.clone(), before.secrets.clone());
-        instances::update(&platform, before, instance, secrets, &webhooks).await.unwrap()
+        instances::update(&platform, before, instance, secrets, &derived).await.unwrap()
     };
     let made = update(&made, false).await;
     assert_eq!(kept(&platform, id).await.as_deref(), Some("first-secret"));

@@ -12,7 +12,7 @@ use platform::{Platform as _, QueueError, Table as _, TableError};
 use poller::poll::{End, Outcome, Worker, poll_instance};
 use poller::{Accounts, Slots};
 use polling::definition::Polling;
-use records::instances::{self, Provision, Secrets, Webhooks};
+use records::instances::{self, Derived, Provision, Secrets};
 use records::{accounts, plans};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -129,7 +129,7 @@ impl<'p, S: Subject> World<'p, S> {
             configuration: plain.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             secrets: secret.into_iter().map(|(name, value)| (name.to_owned(), SecretString::from(value))).collect(),
         };
-        let mut stored = instances::create(&self.memory, &owner, provision, &Webhooks::default()).await.unwrap();
+        let mut stored = instances::create(&self.memory, &owner, provision, &Derived::default()).await.unwrap();
         stored.instance.configuration.insert(events::configuration::ENABLED.into(), "true".into());
         let needed = self.polling.authentication.value.settings();
         let secrets: &Secrets = &stored.secrets;

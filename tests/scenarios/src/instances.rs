@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use connectors::{Connector, catalogue};
 use events::{Batch, Event, EventId, EventType, InstanceId, Source, configuration};
 use records::accounts::Account;
-use records::instances::{self, Provision, Secrets, Stored, Webhooks};
+use records::instances::{self, Derived, Provision, Secrets, Stored};
 
 use crate::{Faulty, START};
 
@@ -82,15 +82,15 @@ impl Spec {
             secrets,
         };
         let account = provision.configuration.get(configuration::VENDOR_ACCOUNT).cloned();
-        let webhooks = webhooks(connector, account.as_deref());
-        let stored = instances::create(platform, owner, provision, &webhooks).await.unwrap();
+        let derived = derived(connector, account.as_deref());
+        let stored = instances::create(platform, owner, provision, &derived).await.unwrap();
         Made { id: stored.instance.id, owner: owner.clone(), stored }
     }
 }
 
 /// What the instances API makes of a connector and an account.
-fn webhooks<'a>(connector: &'a Connector, account: Option<&'a str>) -> Webhooks<'a> {
-    Webhooks {
+fn derived<'a>(connector: &'a Connector, account: Option<&'a str>) -> Derived<'a> {
+    Derived {
         secret_keys: connector.secret_keys(),
         account: account.map(|account| connector.account_key(account)),
         accountless: connector.verifies_without_account(),
@@ -123,8 +123,8 @@ impl Made {
         let mut secrets: Secrets = self.stored.secrets.clone();
         change(&mut instance.configuration, &mut secrets);
         let account = instance.configuration.get(configuration::VENDOR_ACCOUNT).cloned();
-        let webhooks = webhooks(connector, account.as_deref());
-        self.stored = instances::update(platform, &self.stored, instance, secrets, &webhooks).await.unwrap();
+        let derived = derived(connector, account.as_deref());
+        self.stored = instances::update(platform, &self.stored, instance, secrets, &derived).await.unwrap();
     }
 }
 

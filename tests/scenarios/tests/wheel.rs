@@ -8,7 +8,7 @@ use std::time::Duration;
 use events::{InstanceId, configuration};
 use platform::testing::Moment;
 use pollhook_scenarios::{RetryPolicy, World};
-use records::instances::{self, Provision, Stored, Webhooks};
+use records::instances::{self, Derived, Provision, Stored};
 use records::wheel::Minutes;
 
 /// How often everybody looks whether something is due.
@@ -23,8 +23,8 @@ async fn make(world: &World, minutes: u32) -> Stored {
         configuration: [(configuration::CALLBACK_URL.to_owned(), "https://app.example/".to_owned())].into(),
         secrets: instances::Secrets::new(),
     };
-    let webhooks = Webhooks { polled: Minutes::new(minutes), ..Webhooks::default() };
-    instances::create(world.platform(), &world.owner, provision, &webhooks).await.unwrap()
+    let derived = Derived { polled: Minutes::new(minutes), ..Derived::default() };
+    instances::create(world.platform(), &world.owner, provision, &derived).await.unwrap()
 }
 
 /// Lets so many minutes pass, in which everybody does their work; whatever dies is restarted at the next look. How often

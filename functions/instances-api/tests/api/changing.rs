@@ -53,8 +53,8 @@ async fn an_instance_that_lacks_what_its_connector_has_come_to_require_is_change
         configuration: std::collections::BTreeMap::new(),
         secrets: instances::Secrets::new(),
     };
-    let webhooks = instances::Webhooks::default();
-    let id = instances::create(&world.platform, &account, provision, &webhooks).await.unwrap().instance.id;
+    let derived = instances::Derived::default();
+    let id = instances::create(&world.platform, &account, provision, &derived).await.unwrap().instance.id;
     let mut read = world.get(&format!("/instances/{id}")).await.json;
     assert!(read["configuration"]["event.vendor.account"].is_null());
     read["name"] = json!("new");

@@ -1,7 +1,7 @@
 //! The connectors there are.
 
 use http::StatusCode;
-use records::instances::{self, Provision, Webhooks};
+use records::instances::{self, Derived, Provision};
 use serde_json::json;
 
 use crate::world::World;
@@ -121,7 +121,7 @@ async fn an_instance_of_a_connector_that_is_gone_can_be_read_and_deleted_and_not
         configuration: [("k".to_owned(), "v".to_owned())].into(),
         secrets: instances::Secrets::new(),
     };
-    let stored = instances::create(&world.platform, &owner, provision, &Webhooks::default()).await.unwrap();
+    let stored = instances::create(&world.platform, &owner, provision, &Derived::default()).await.unwrap();
     let path = format!("/instances/{}", stored.instance.id);
     let read = world.get(&path).await;
     assert_eq!((&read.json["element"]["active"], &read.json["element"]["key"]), (&json!(false), &json!("vanished")));

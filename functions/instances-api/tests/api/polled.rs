@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use events::{InstanceId, configuration};
 use http::StatusCode;
 use platform::Platform as _;
-use records::instances::{self, Webhooks};
+use records::instances::{self, Derived};
 use records::polls::{self, Claimed};
 use records::wheel::Minutes;
 use serde_json::json;
@@ -22,8 +22,8 @@ async fn polled(world: &World) -> InstanceId {
         configuration: BTreeMap::from([(configuration::CALLBACK_URL.to_owned(), CALLBACK.to_owned())]),
         secrets: instances::Secrets::new(),
     };
-    let webhooks = Webhooks { polled: Minutes::new(5), ..Webhooks::default() };
-    let stored = instances::create(&world.platform, &world.owner_account().await, provision, &webhooks).await.unwrap();
+    let derived = Derived { polled: Minutes::new(5), ..Derived::default() };
+    let stored = instances::create(&world.platform, &world.owner_account().await, provision, &derived).await.unwrap();
     let standing = polls::read(&world.platform, stored.instance.id).await.unwrap();
     let until = NOW.plus(std::time::Duration::from_secs(60));
     let Claimed::Ours(claim) = polls::claim(&world.platform, &standing, "a test", until).await.unwrap() else {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// The server, at work on data of its own.
 pub(crate) struct Server {
@@ -101,7 +101,7 @@ impl Connection {
 }
 
 /// Reads one HTTP/1.1 message with a content-length: head and body.
-pub(crate) async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
+async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
     loop {
         if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = std::str::from_utf8(&buffer[..end]).unwrap().to_ascii_lowercase();
@@ -121,6 +121,32 @@ pub(crate) async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -
             return None;
         }
     }
+}
+
+/// A server that gives the same answer to every request at once, and then notes its head and body.
+pub(crate) async fn answering(
+    answer: &'static [u8],
+    note: impl Fn(&[u8], &[u8]) + Clone + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.set_nodelay(true);
+            let note = note.clone();
+            tokio::spawn(async move {
+                let mut buffer = Vec::with_capacity(4096);
+                while let Some((head, body)) = read_message(&mut stream, &mut buffer).await {
+                    if stream.write_all(answer).await.is_err() {
+                        return;
+                    }
+                    note(&head, &body);
+                }
+            });
+        }
+    });
+    address
 }
 
 /// A part of what is sorted, in milliseconds.

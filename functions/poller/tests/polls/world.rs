@@ -15,7 +15,7 @@ use polling::definition::Polling;
 use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
 use records::accounts::{self, Account};
-use records::instances::{self, Provision, Secrets, Webhooks};
+use records::instances::{self, Derived, Provision, Secrets};
 use records::{bodies, plans};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -380,7 +380,7 @@ async fn provisioned(
         configuration: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         secrets,
     };
-    let mut stored = instances::create(platform, owner, provision, &Webhooks::default()).await.unwrap();
+    let mut stored = instances::create(platform, owner, provision, &Derived::default()).await.unwrap();
     stored.instance.configuration.insert(events::configuration::ENABLED.into(), "true".into());
     configured(platform, polling, &stored.instance, &stored.secrets).await;
     stored.instance.id

@@ -26,7 +26,7 @@ use events::{AccountId, InstanceId, configuration};
 use platform::{Condition, Consistency, Key, Platform, Query, Table as _, TableError, Version, Write, limits};
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, WebhookView, Webhooks};
+use super::{Derived, Instance, WebhookView};
 use crate::{RecordError, schema};
 
 /// Most instances that one account of ours may have told of one provider account's webhooks. Counted for each account of
@@ -123,8 +123,8 @@ fn is_key(partition: &str) -> bool {
 }
 
 /// What the instance's finder looks for; `None`: it has none that could find it.
-pub(super) fn wanted(instance: &Instance, webhooks: &Webhooks<'_>) -> Option<Sought> {
-    check_finder(&instance.connector, &instance.configuration, webhooks.secret_keys).ok()?;
+pub(super) fn wanted(instance: &Instance, derived: &Derived<'_>) -> Option<Sought> {
+    check_finder(&instance.connector, &instance.configuration, derived.secret_keys).ok()?;
     let finder = finder(&instance.configuration)?.ok()?;
     let value = value(&instance.configuration, &finder)?.to_owned();
     Some(Sought { path: finder.path, value })
@@ -149,11 +149,11 @@ fn path_of(partition: &str) -> Option<&str> {
 }
 
 /// The partitions that are to point to the instance.
-pub(super) fn partitions(instance: &Instance, webhooks: &Webhooks<'_>) -> Vec<String> {
+pub(super) fn partitions(instance: &Instance, derived: &Derived<'_>) -> Vec<String> {
     let connector = &instance.connector;
-    let route = webhooks.account.map(|account| route_partition(connector, account));
-    let finder = wanted(instance, webhooks).map(|sought| finder_partition(connector, &sought.path, &sought.value));
-    let accountless = webhooks.accountless.then(|| accountless_partition(connector));
+    let route = derived.account.map(|account| route_partition(connector, account));
+    let finder = wanted(instance, derived).map(|sought| finder_partition(connector, &sought.path, &sought.value));
+    let accountless = derived.accountless.then(|| accountless_partition(connector));
     route.into_iter().chain(finder).chain(accountless).collect()
 }
 

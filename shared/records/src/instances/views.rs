@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::routes::{self, Sought};
 use super::sealed::{Sealed, open, seal};
-use super::{Instance, Secrets, Webhooks};
+use super::{Derived, Instance, Secrets};
 use crate::{RecordError, schema};
 
 /// Prefix of the configuration keys that a connector's mapping may read.
@@ -213,15 +213,14 @@ pub(super) async fn views<P: Platform>(
     instance: &Instance,
     secrets: &Secrets,
     token: &SecretString,
-    webhooks: &Webhooks<'_>,
+    derived: &Derived<'_>,
 ) -> Result<(Vec<Write>, Bytes), RecordError> {
     let id = instance.id;
     let (webhook, callback, api) = (webhook_key(id), callback_key(id), token_key(id));
     let named = |wanted: &dyn Fn(&str) -> bool| -> Vec<(&str, &SecretString)> {
         secrets.iter().map(|(key, secret)| (key.as_str(), secret)).filter(|(key, _)| wanted(key)).collect()
     };
-    let for_webhook =
-        named(&|key| key == configuration::SIGNATURE_KEY || webhooks.secret_keys.iter().any(|s| s == key));
+    let for_webhook = named(&|key| key == configuration::SIGNATURE_KEY || derived.secret_keys.iter().any(|s| s == key));
     let for_callback = named(&|key| CALLBACK_SECRETS.contains(&key));
     let mut for_api = named(&|_| true);
     for_api.push((TOKEN, token));
@@ -243,8 +242,8 @@ pub(super) async fn views<P: Platform>(
             .filter(|(key, _)| key.starts_with(MAPPING_PREFIX))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
-        provider_account: webhooks.account.map(str::to_owned),
-        finder: routes::wanted(instance, webhooks),
+        provider_account: derived.account.map(str::to_owned),
+        finder: routes::wanted(instance, derived),
         group: instance.group(),
         secrets: seal(platform, Purpose::Webhook, &webhook, for_webhook).await?,
     };

@@ -6,7 +6,7 @@ use events::{InstanceId, Timestamp, configuration};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
 use pollhook_records::RecordError;
 use pollhook_records::accounts::{self, Account};
-use pollhook_records::instances::{self, Instance, Provision, Secrets, Stored, Webhooks};
+use pollhook_records::instances::{self, Derived, Instance, Provision, Secrets, Stored};
 use secrecy::SecretString;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
@@ -31,8 +31,8 @@ pub(crate) fn provision(connector: &str, plain: &[(&str, &str)], secrets: &[(&st
 }
 
 /// What the API makes of a configuration, of a connector of which all characters of an account count.
-fn webhooks(instance_account: Option<&str>, accountless: bool) -> Webhooks<'_> {
-    Webhooks { account: instance_account, accountless, ..Webhooks::default() }
+fn derived(instance_account: Option<&str>, accountless: bool) -> Derived<'_> {
+    Derived { account: instance_account, accountless, ..Derived::default() }
 }
 
 pub(crate) async fn try_make(
@@ -42,7 +42,7 @@ pub(crate) async fn try_make(
     accountless: bool,
 ) -> Result<Stored, RecordError> {
     let account = plain.iter().find(|(key, _)| *key == configuration::VENDOR_ACCOUNT).map(|(_, account)| *account);
-    instances::create(platform, owner, provision("github", plain, &[]), &webhooks(account, accountless)).await
+    instances::create(platform, owner, provision("github", plain, &[]), &derived(account, accountless)).await
 }
 
 pub(crate) async fn make(platform: &MemoryPlatform, owner: &Account, plain: &[(&str, &str)]) -> Stored {
@@ -72,7 +72,7 @@ pub(crate) async fn write(
     secrets: Secrets,
 ) -> Result<Stored, RecordError> {
     let account = instance.configuration.get(configuration::VENDOR_ACCOUNT).cloned();
-    instances::update(platform, before, instance, secrets, &webhooks(account.as_deref(), false)).await
+    instances::update(platform, before, instance, secrets, &derived(account.as_deref(), false)).await
 }
 
 pub(crate) async fn load(platform: &MemoryPlatform, owner: &Account, id: InstanceId) -> Stored {
