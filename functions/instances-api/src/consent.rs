@@ -14,6 +14,7 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use connectors::Connector;
 use egress::exchange::{ExchangeRequest, NoAnswer};
+use events::configuration;
 use platform::Platform;
 use polling::definition::{Authentication, Oauth2, Polling};
 use polling::oauth::{
@@ -170,6 +171,15 @@ pub(crate) fn is_another(before: &Secrets, after: &Secrets) -> bool {
 /// Whether there are tokens of a consent.
 pub(crate) fn has_tokens(secrets: &Secrets) -> bool {
     [ACCESS_TOKEN, REFRESH_TOKEN].iter().any(|key| secrets.contains_key(*key))
+}
+
+/// Whether `changes` bring another token than there was: then nothing of the consent before it goes on beside it.
+pub(crate) fn is_renewed(before: &Secrets, changes: &Changes) -> bool {
+    let token = |key: &str| before.get(key).map(|token| token.expose_secret());
+    [ACCESS_TOKEN, REFRESH_TOKEN].iter().any(|key| {
+        let given = changes.get(*key).and_then(|given| given.as_ref()).map(|given| given.expose_secret());
+        given.is_some_and(|given| given != configuration::MASK && token(key) != Some(given))
+    })
 }
 
 /// Whether `key` is of what a consent brought to the instances of a connector: it stays unless it is named.

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         let api = Api {
             platform: Arc::new(AwsPlatform::new(&aws::connect_from_environment(), places)),
             callbacks: Arc::new(Client::new(policy.clone(), Limits::default())?),
-            tokens: Arc::new(Client::new(providers, Limits::fetching())?),
+            tokens: Arc::new(Client::new(providers, Limits::exchanging())?),
             policy: Arc::new(policy),
             public_url: Some(public_url),
             catalogue: Arc::new(catalogue),

@@ -135,6 +135,8 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
     let client = Arc::new(client);
     // None of our own URLs is a provider's.
     let policy_of_polls = Policy::new(config.allow_callbacks_to.clone(), None);
+    let tokens = Client::new(policy_of_polls.clone(), Limits::exchanging());
+    let tokens = tokens.map_err(|e| ServeError::Setting(e.to_string()))?;
     let fetch = Client::new(policy_of_polls, Limits::fetching()).map_err(|e| ServeError::Setting(e.to_string()))?;
     let fetch = Arc::new(fetch);
     let (authorization, first_start) = credentials::ensure(&*platform, &config.data).await?;
@@ -148,7 +150,7 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         public_url: Some(public_url.clone()),
         catalogue: Arc::clone(&catalogue),
         callbacks: client.clone(),
-        tokens: fetch.clone(),
+        tokens: Arc::new(tokens),
         admin_key_sha256: config.admin_key_sha256.clone(),
     };
     let public_url = public_url.as_str().trim_end_matches('/').to_owned();

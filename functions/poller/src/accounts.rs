@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,10 @@ use crate::window::Window;
 /// poll the same one are rare.
 pub const FRESH: Duration = Duration::from_secs(15);
 
+/// Lines in which those wait who want to look at the same time: who looks for the same waits in the same one, and a stranger
+/// hardly ever.
+const LINES: usize = 64;
+
 /// Accounts that are remembered.
 const MOST: usize = 10_000;
 
@@ -38,7 +43,7 @@ type Wait = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send 
 pub struct Accounts {
     known: Mutex<Known>,
     /// Whoever looks for limits: the polls of a job begin at the same time, and one look does for all.
-    looking: tokio::sync::Mutex<()>,
+    looking: [tokio::sync::Mutex<()>; LINES],
     wait: Box<Wait>,
 }
 
@@ -108,7 +113,11 @@ impl Accounts {
     pub fn waiting(
         wait: impl Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + 'static,
     ) -> Self {
-        Self { known: Mutex::default(), looking: tokio::sync::Mutex::default(), wait: Box::new(wait) }
+        Self {
+            known: Mutex::default(),
+            looking: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            wait: Box::new(wait),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -151,7 +160,7 @@ impl Accounts {
         if let Some(looks) = fresh(platform.now()) {
             return Ok(looks);
         }
-        let _looking = self.looking.lock().await;
+        let _looking = self.looking[line(&whose)].lock().await;
         let now = platform.now();
         if let Some(looks) = fresh(now) {
             return Ok(looks);
@@ -184,6 +193,13 @@ impl Accounts {
         limit.until = limit.until.max(Some(until));
         news
     }
+}
+
+/// The line of a connector and owner.
+fn line(whose: &(String, AccountId)) -> usize {
+    let mut hasher = DefaultHasher::new();
+    whose.hash(&mut hasher);
+    usize::try_from(hasher.finish() % LINES as u64).unwrap_or_default()
 }
 
 impl Known {

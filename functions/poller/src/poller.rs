@@ -117,7 +117,7 @@ fn reasons(outcome: &Outcome) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
     use records::RecordError;
@@ -159,7 +159,7 @@ mod tests {
         ) {
             let ours = troubles.values().any(|trouble| matches!(trouble, Trouble::Ours(_)));
             let theirs = troubles.values().any(|trouble| matches!(trouble, Trouble::Theirs(_)));
-            let outcome = Outcome { told, left_out, troubles: troubles.clone(), end: end.clone() };
+            let outcome = Outcome { told, left_out, finished: BTreeSet::new(), troubles: troubles.clone(), end: end.clone() };
             let said = reasons(&outcome);
             for (resource, trouble) in &troubles {
                 let text = trouble.to_string();
@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_poll_that_finds_nothing_new_has_nothing_to_say() {
-        let idle = Outcome { told: 0, left_out: 0, troubles: BTreeMap::new(), end: End::Asked };
+        let idle =
+            Outcome { told: 0, left_out: 0, finished: BTreeSet::new(), troubles: BTreeMap::new(), end: End::Asked };
         assert!(reasons(&idle).is_empty());
         assert_eq!(became(idle, Timestamp::from_seconds(0)), Polled::Done);
     }

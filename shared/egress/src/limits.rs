@@ -48,6 +48,15 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// What a client that [asks for tokens](crate::exchange) has, while somebody waits for it: API Gateway gives up after 30 s,
+    /// and what came by then must be stored. 8 s are left for that.
+    #[must_use]
+    pub fn exchanging() -> Self {
+        Self { total: Duration::from_secs(20), body_cap: 256 * 1024, ..Self::default() }
+    }
+}
+
 /// Limits under which no post could succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLimits {

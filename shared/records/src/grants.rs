@@ -6,8 +6,8 @@
 //!
 //! *Whence:* a consent begins in the instance's configuration, whose [plan](crate::plans) brings its tokens. The first
 //! refresh makes the item; from then on it counts, for as long as the configuration has the tokens that it began with. So a
-//! new consent counts at once, whatever was refreshed of the one before, and lifts its end; and nobody writes here but the
-//! poller. A poll whose token is fresh writes nothing, and reads the item with its plan.
+//! new consent counts at once, whatever was refreshed of the one before, and lifts its end; so does any change of the instance,
+//! for one more try: the app's secret may have been the wrong one. Nobody writes here but the poller. A poll whose token is fresh writes nothing, and reads the item with its plan.
 //!
 //! *Flow:*
 //!
@@ -53,6 +53,8 @@ const REFRESH: &str = "#refresh";
 #[derive(Clone, Serialize, Deserialize)]
 struct Record {
     course: Course,
+    /// Which write made the plan that it was last refreshed by.
+    plan: u64,
     /// The settings that came with the tokens.
     settings: BTreeMap<String, String>,
     sealed: Sealed,
@@ -178,8 +180,9 @@ pub async fn open<P: Platform>(platform: &P, kept: Kept, consent: Consent) -> Re
     let found = item.as_ref().map(|(version, _)| *version);
     let begun = Course::new(access.as_ref(), refresh.as_ref(), life);
     match item.map(|(_, record)| record).filter(|record| record.course.consent == begun.consent) {
-        Some(Record { course, settings, sealed }) => {
+        Some(Record { course, plan: of, settings, sealed }) => {
             let (access, refresh) = tokens(platform, instance, &sealed).await?;
+            let course = if of == plan.0 { course } else { course.lifted() };
             Ok(Grant { course, access, refresh, settings, instance, plan, found })
         }
         None => Ok(Grant { course: begun, access, refresh, settings: BTreeMap::new(), instance, plan, found }),
@@ -218,7 +221,7 @@ pub async fn begin<P: Platform>(platform: &P, grant: &Grant, until: Timestamp) -
     let Grant { instance, plan, found, .. } = *grant;
     let Some((course, fence, sent)) = grant.course.begin(platform.now(), until) else { return Ok(None) };
     let sealed = sealed(platform, instance, grant.access.as_ref(), grant.refresh.as_ref()).await?;
-    let record = Record { course, settings: grant.settings.clone(), sealed };
+    let record = Record { course, plan: plan.0, settings: grant.settings.clone(), sealed };
     let version = platform.version();
     let condition = found.map_or(Condition::Absent, Condition::Version);
     let writes = vec![

@@ -81,20 +81,25 @@ impl Health {
 pub struct Stored {
     /// How the polls fare.
     pub health: Health,
+    /// Why what was noted cannot be read.
+    pub unreadable: Option<String>,
     version: Option<Version>,
 }
 
 impl Stored {
-    /// The health among the items of an instance's partition.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub(crate) fn of(items: &[Item]) -> Result<Self, RecordError> {
-        items.iter().find(|item| item.key.sort == HEALTH).map_or_else(|| Ok(Self::default()), Self::read)
+    /// The health among the items of an instance's partition. One that cannot be read is as good as none: it only informs,
+    /// and the next note replaces it.
+    pub(crate) fn of(items: &[Item]) -> Self {
+        let Some(item) = items.iter().find(|item| item.key.sort == HEALTH) else { return Self::default() };
+        Self::read(item).unwrap_or_else(|error| Self {
+            version: Some(item.version),
+            unreadable: Some(error.to_string()),
+            ..Self::default()
+        })
     }
 
     fn read(item: &Item) -> Result<Self, RecordError> {
-        Ok(Self { health: schema::decode(item)?, version: Some(item.version) })
+        Ok(Self { health: schema::decode(item)?, unreadable: None, version: Some(item.version) })
     }
 }
 

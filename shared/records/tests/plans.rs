@@ -13,7 +13,8 @@ use events::configuration::{
     CALLBACK_URL, ENABLED, FILTER_RESPONSE_NULLS, METADATA, OBJECTS, POLLER_CONFIGURATION, SIGNATURE_KEY,
 };
 use platform::testing::MemoryPlatform;
-use platform::{Platform as _, Purpose, Table as _, Vault as _};
+use platform::{Key, Platform as _, Purpose, Table as _, Vault as _, Write};
+use pollhook_records::health::{self, Health};
 use pollhook_records::instances::{self, Derived, Secrets, Stored};
 use pollhook_records::plans::{self, Plan, Read};
 use pollhook_records::polls::{self, Claimed};
@@ -35,6 +36,19 @@ async fn made(platform: &MemoryPlatform, plain: &[(&str, &str)], secrets: &[(&st
 async fn plan(platform: &MemoryPlatform, plain: &[(&str, &str)]) -> Plan {
     let id = made(platform, plain, &[]).await.instance.id;
     plans::read(platform, id).await.unwrap().unwrap().plan
+}
+
+#[tokio::test]
+async fn a_health_that_cannot_be_read_stops_no_poll_and_is_replaced_by_the_next_note() {
+    let platform = platform(5);
+    let id = made(&platform, &[], &[]).await.instance.id;
+    let newer = Key::new(format!("POLL#{id}"), "HEALTH");
+    platform.table().write(Write::put(newer, platform.version(), "of a version to come")).await.unwrap();
+    let read = plans::read(&platform, id).await.unwrap().unwrap();
+    assert!(read.health.unreadable.is_some() && read.health.health == Health::default());
+    assert!(health::put(&platform, id, &read.health, &Health::of(read.version)).await.unwrap());
+    let again = plans::read(&platform, id).await.unwrap().unwrap();
+    assert_eq!((again.health.unreadable, again.health.health), (None, Health::of(read.version)));
 }
 
 #[tokio::test]

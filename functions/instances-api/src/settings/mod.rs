@@ -131,6 +131,12 @@ impl Rules<'_> {
 
     fn apply(&self, before: Settings, changes: &Changes) -> Result<Settings, Invalid> {
         let mut settings = before;
+        if consent::is_renewed(&settings.secrets, changes) {
+            settings.plain.retain(|key, _| !polling::oauth::CONSENT.contains(&key.as_str()));
+            settings
+                .secrets
+                .retain(|key, _| !polling::oauth::CONSENT.contains(&key.as_str()) || changes.contains_key(key));
+        }
         for (key, change) in changes {
             check_key(key)?;
             let Some(value) = change else {

@@ -186,6 +186,34 @@ fn minutes_are_a_whole_number_of_the_old_products_range() {
 }
 
 #[test]
+fn another_token_goes_on_without_what_was_left_of_the_consent_before() {
+    let consent = [
+        ("oauth.user.token", Some("a0")),
+        ("oauth.user.refresh_token", Some("r0")),
+        ("oauth.user.refresh_interval", Some("3600")),
+        ("oauth.user.refresh_time", Some("1790000000000")),
+        ("oauth.api.secret", Some("s")),
+    ];
+    let before = apply(Settings::default(), &consent).unwrap();
+    let keys = |settings: &Settings| -> Vec<String> {
+        settings.plain.keys().chain(settings.secrets.keys()).cloned().collect()
+    };
+    assert_eq!(keys(&before).len(), consent.len());
+    for same in
+        [("oauth.user.token", Some("a0")), ("oauth.user.token", Some(configuration::MASK)), ("other", Some("1"))]
+    {
+        let after = apply(before.clone(), &[same]).unwrap();
+        assert!(keys(&before).iter().all(|key| keys(&after).contains(key)), "{same:?}");
+    }
+    let after = apply(before.clone(), &[("oauth.user.token", Some("a1"))]).unwrap();
+    assert_eq!(keys(&after), ["oauth.api.secret", "oauth.user.token"]);
+    let both = [("oauth.user.refresh_token", Some("r1")), ("oauth.user.refresh_interval", Some("60"))];
+    let after = apply(before, &both).unwrap();
+    assert_eq!(keys(&after), ["oauth.user.refresh_interval", "oauth.api.secret", "oauth.user.refresh_token"]);
+    assert_eq!(after.plain["oauth.user.refresh_interval"], "60");
+}
+
+#[test]
 fn a_date_is_one_of_rfc_3339() {
     let key = configuration::POLLER_SINCE;
     for date in ["2026-01-31T00:00:00Z", " 2026-01-31T10:00:00.5+02:00 "] {

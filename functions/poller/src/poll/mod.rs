@@ -33,7 +33,7 @@ mod settle;
 mod step;
 mod vitals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::{InstanceId, Timestamp};
 use metrics::counter;
@@ -136,6 +136,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
         step,
         told: 0,
         left_out: 0,
+        finished: BTreeSet::new(),
         troubles: BTreeMap::new(),
     })
 }
@@ -161,6 +162,7 @@ struct InstancePoll<'w, 'a, P, F> {
     step: Step,
     told: usize,
     left_out: usize,
+    finished: BTreeSet<String>,
     troubles: BTreeMap<String, Trouble>,
 }
 
@@ -174,7 +176,7 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
         self.gate.share(self.worker.platform).await;
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
-        Outcome { told: self.told, left_out: self.left_out, troubles: self.troubles, end }
+        Outcome { told: self.told, left_out: self.left_out, finished: self.finished, troubles: self.troubles, end }
     }
 
     /// Asks for every resource. `Err`: telling a step came to an end.
@@ -223,7 +225,10 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             }
             match stop {
                 None if more => {}
-                None => return Ok(None),
+                None => {
+                    self.finished.insert(query.name.clone());
+                    return Ok(None);
+                }
                 Some(Stop::Trouble(trouble)) => {
                     self.troubles.insert(query.name.clone(), trouble);
                     return Ok(None);

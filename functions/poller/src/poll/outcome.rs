@@ -1,6 +1,6 @@
 //! What a poll came to, and whose fault it was where it came to little.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::Timestamp;
 use records::RecordError;
@@ -12,6 +12,8 @@ pub struct Outcome {
     pub told: usize,
     /// How many records told nothing: without an id, or without a date among everything that the provider has.
     pub left_out: usize,
+    /// The resources that were read to their end.
+    pub finished: BTreeSet<String>,
     /// What went wrong, by resource; blank where it is the whole configuration. The others were polled all the same.
     pub troubles: BTreeMap<String, Trouble>,
     /// How it ended.
@@ -21,7 +23,7 @@ pub struct Outcome {
 impl Outcome {
     /// Of a poll that came to nothing else.
     pub(super) fn ended(end: End) -> Self {
-        Self { told: 0, left_out: 0, troubles: BTreeMap::new(), end }
+        Self { told: 0, left_out: 0, finished: BTreeSet::new(), troubles: BTreeMap::new(), end }
     }
 }
 

@@ -157,7 +157,7 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
     /// Asks, and once more where another credential may help.
     async fn ask(&mut self, request: &Request) -> Page {
         let page = self.ask_once(request).await;
-        let Page::Not(Stop::Trouble(Trouble::Unauthorised) | Stop::Account(End::Revoked)) = &page else { return page };
+        let Page::Not(Stop::Trouble(Trouble::Unauthorised)) = &page else { return page };
         match self.keeper.renew(&self.asking).await {
             Ok(true) => self.ask_once(request).await,
             Ok(false) => page,
@@ -183,8 +183,8 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
             (Verdict::Reset, _) => return Page::Reset,
             (Verdict::Ok, None) => Trouble::Theirs(format!("the answer is no JSON, status {}", status.as_u16())).into(),
             (Verdict::RateLimited { after }, _) => Stop::Account(self.gate.put_off(now.plus(after), now)),
-            (Verdict::GrantRevoked, _) => Stop::Account(End::Revoked),
-            (Verdict::TokenExpired, _) => Trouble::Unauthorised.into(),
+            // That a consent is over its token endpoint says: another may hand on what one of its own was told.
+            (Verdict::GrantRevoked | Verdict::TokenExpired, _) => Trouble::Unauthorised.into(),
             (Verdict::Failed { reason }, _) => Trouble::Theirs(reason).into(),
         })
     }

@@ -66,6 +66,9 @@ impl Vitals {
         let names = configuration.resources.iter().map(|resource| &resource.name);
         let unusable = configuration.problems.iter().map(|problem| &problem.resource);
         let resources: BTreeSet<String> = names.chain(unusable).cloned().collect();
+        if let Some(error) = &read.health.unreadable {
+            tracing::warn!(instance = %read.plan.instance, error, "how its polls fare cannot be read, and is noted anew");
+        }
         let interval = Minutes::configured(&read.plan.settings);
         let heeds = !asked && read.health.health.is_of(read.version);
         let rests = |name: &&String| heeds && rests(&read.health.health, name, interval, now);
@@ -115,7 +118,8 @@ impl Vitals {
         let mut tidings = Vec::new();
         for (name, error, slowed) in failures(outcome) {
             let earlier = before.failing.get(name);
-            if earlier.is_some_and(|earlier| !changed && now.plus(slack(self.interval)) < earlier.next) {
+            let noted = |earlier: &Failing| earlier.slowed == slowed && now.plus(slack(self.interval)) < earlier.next;
+            if !changed && earlier.is_some_and(noted) {
                 continue;
             }
             let failing = failing(earlier, error, slowed, self.interval, now);
@@ -124,24 +128,25 @@ impl Vitals {
             }
             after.failing.insert(name.to_owned(), failing);
         }
-        let all_asked = outcome.end == End::Asked && !outcome.troubles.contains_key(ALL);
-        let well = |name: &String| all_asked && !outcome.troubles.contains_key(name) && !self.rest(name);
+        let all_fail = failures(outcome).any(|(name, ..)| name == ALL);
+        let well = |name: &String| outcome.finished.contains(name);
         if outcome.end == End::Revoked {
             after.revoked = Some(before.revoked.unwrap_or(now));
             tidings.push(Tidings::Revoked);
         } else if before.revoked.is_some() && self.resources.iter().any(well) {
             tidings.push(Tidings::Consented);
-        } else if before.revoked.is_some() {
+        } else if before.revoked.is_some() && failures(outcome).next().is_none() {
             // Nobody knows yet: the next poll tries as this one did.
-            after = Health { failing: after.failing, ..before.clone() };
+            return None;
         }
-        if all_asked {
-            let ended = |name: &String, _: &mut Failing| name == ALL || well(name);
-            for (name, failing) in after.failing.extract_if(.., ended) {
-                after.recovered = Some(now);
-                if failing.told {
-                    tidings.push(Tidings::Recovered(name, failing));
-                }
+        let ended = |name: &String, _: &mut Failing| match name.as_str() {
+            ALL => !outcome.finished.is_empty() && !all_fail,
+            _ => well(name),
+        };
+        for (name, failing) in after.failing.extract_if(.., ended) {
+            after.recovered = Some(now);
+            if failing.told {
+                tidings.push(Tidings::Recovered(name, failing));
             }
         }
         let same = after.failing == before.failing && after.revoked == before.revoked && tidings.is_empty();
@@ -248,8 +253,11 @@ mod tests {
     }
 
     fn outcome(end: End, troubles: &[(&str, Trouble)]) -> Outcome {
+        let failed = |name: &str| troubles.iter().any(|(failed, _)| *failed == name || failed.is_empty());
+        let finished = ["a", "b"].into_iter().filter(|name| end == End::Asked && !failed(name)).map(str::to_owned);
+        let finished = finished.collect();
         let troubles = troubles.iter().map(|(name, trouble)| ((*name).to_owned(), trouble.clone()));
-        Outcome { told: 0, left_out: 0, troubles: troubles.collect(), end }
+        Outcome { told: 0, left_out: 0, finished, troubles: troubles.collect(), end }
     }
 
     fn theirs() -> Trouble {
@@ -358,7 +366,37 @@ mod tests {
         assert_eq!((well.revoked, tidings), (None, vec![Tidings::Consented]));
         let unclear = outcome(End::Asked, &[("a", theirs()), ("b", Trouble::Unauthorised)]);
         let (health, _) = noted(&changed, &unclear, second(900));
-        assert!(health.revoked.is_some() && !vitals(health, Version(8), 15, false, second(1800)).are_still());
+        assert!(!vitals(health.clone(), Version(8), 15, false, second(1800)).are_still());
+        assert!(health.is_of(Version(8)) && health.failing.len() == 2, "what fails is slowed from now on");
+        assert_eq!(changed.after(&outcome(End::More, &[]), second(900)), None, "nobody knows yet");
+    }
+
+    #[test]
+    fn what_was_read_to_its_end_is_well_whatever_ended_the_poll_after_it() {
+        let failing = [("a", theirs()), ("b", theirs())];
+        let mut health = Health::of(PLAN);
+        for minute in 0..4 {
+            let now = second(3600 * minute);
+            health = noted(&vitals(health, PLAN, 1, false, now), &outcome(End::Asked, &failing), now).0;
+        }
+        let limited = Outcome { finished: ["a".into()].into(), ..outcome(End::PutOff { until: second(9) }, &[]) };
+        let (health, tidings) = noted(&vitals(health, PLAN, 1, true, second(20_000)), &limited, second(20_000));
+        assert!(matches!(&tidings[..], [Tidings::Recovered(name, _)] if name == "a"));
+        assert!(health.failing.keys().eq(["", "b"]), "{health:?}");
+    }
+
+    #[test]
+    fn a_missing_credential_is_noted_though_a_limit_was_noted_before() {
+        let limited = outcome(End::PutOff { until: second(9) }, &[]);
+        let mut health = Health::of(PLAN);
+        for hour in 0..7 {
+            let now = second(3600 * hour);
+            health = noted(&vitals(health, PLAN, 1, false, now), &limited, now).0;
+        }
+        let none = outcome(End::NoCredential("api.key is missing".into()), &[]);
+        let soon = second(6 * 3600 + 60);
+        let (health, _) = noted(&vitals(health, PLAN, 1, false, soon), &none, soon);
+        assert!(health.failing[""].error.contains("api.key") && health.failing[""].slowed);
     }
 
     #[test]

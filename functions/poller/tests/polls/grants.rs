@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use events::configuration::POLLER_REFRESH_INTERVAL;
 use platform::testing::Moment;
 use platform::{Platform as _, TableError};
 use pollhook_poller::poll::{End, Outcome, Trouble};
@@ -25,28 +26,38 @@ async fn consented(seed: u64, rotates: bool) -> World {
     with(seed, rotates, &SECRETS).await
 }
 
+/// The same, every minute.
+pub(crate) async fn every_minute(seed: u64) -> World {
+    with_settings(seed, true, &SECRETS, &[(POLLER_REFRESH_INTERVAL, "1")]).await
+}
+
 async fn with(seed: u64, rotates: bool, secrets: &[(&str, &str)]) -> World {
+    with_settings(seed, rotates, secrets, &[]).await
+}
+
+async fn with_settings(seed: u64, rotates: bool, secrets: &[(&str, &str)], further: &[(&str, &str)]) -> World {
     let oauth = "oauth2: { authorize_url: https://login.example/auth, token_url: https://login.example/token, \
                  client_auth: body, keeps: { site: site } }";
     let section = SECTION.replace("api_key: { header: x-api-key, setting: api.key }", oauth);
     let (lifetime, given) = (LIFE.as_secs().to_string(), START.as_millis().to_string());
     let settings = [("event.objects", "things"), (LIFETIME, lifetime.as_str()), (GIVEN_AT, given.as_str())];
+    let settings = [&settings, further].concat();
     let world = World::with_secrets(seed, &section, &settings, secrets).await;
     world.provider.look(|state| state.tokens = Some(TokenServer::new(rotates)));
     world
 }
 
 impl World {
-    fn server<T>(&self, look: impl FnOnce(&mut TokenServer) -> T) -> T {
+    pub(crate) fn server<T>(&self, look: impl FnOnce(&mut TokenServer) -> T) -> T {
         self.provider.look(|state| look(state.tokens.as_mut().unwrap()))
     }
 
     /// The refresh tokens that the provider was shown since this was asked last.
-    fn shown(&self) -> Vec<String> {
+    pub(crate) fn shown(&self) -> Vec<String> {
         self.server(|server| std::mem::take(&mut server.shown))
     }
 
-    fn expire(&self) {
+    pub(crate) fn expire(&self) {
         self.server(|server| server.expired = true);
     }
 
@@ -154,6 +165,21 @@ async fn a_consent_that_was_taken_back_ends_the_polls_until_there_is_another() {
 }
 
 #[tokio::test]
+async fn who_put_the_wrong_app_in_needs_no_new_consent_once_the_right_one_is_there() {
+    let mut world = consented(571, true).await;
+    world.change("things", 1, false);
+    world.platform.advance(LIFE);
+    // Some providers say so of a token that was issued to another app.
+    let refusal = Mishap::Instead(400, json!({"error": "invalid_grant"}));
+    world.server(|server| server.mishaps = vec![refusal]);
+    assert_eq!(world.poll().await.end, End::Revoked);
+    assert_eq!((world.poll().await.end, world.shown().len()), (End::Resting, 1));
+    world.configure(|_, secrets| drop(secrets.insert(CLIENT_SECRET.into(), "the-app-s3cret".into()))).await;
+    assert_eq!(polled(&world.poll().await), (1, &End::Asked));
+    assert_eq!(world.shown(), ["clear-r0"], "the change is worth one try");
+}
+
+#[tokio::test]
 async fn a_lost_answer_is_made_up_for_where_the_token_is_not_replaced_and_unknown_where_it_was() {
     let world = consented(504, false).await;
     world.platform.advance(LIFE);
@@ -166,8 +192,8 @@ async fn a_lost_answer_is_made_up_for_where_the_token_is_not_replaced_and_unknow
     world.server(|server| server.mishaps = vec![Mishap::Lost]);
     assert!(theirs(&world.poll().await).contains("takes the refresh token no longer"));
     assert_eq!(world.shown(), ["clear-r0", "clear-r0"]);
-    // A minute, four and sixteen, and in between nobody is asked.
-    for minutes in [1, 4, 16] {
+    // A minute, four, sixteen and an hour, and in between nobody is asked.
+    for minutes in [1, 4, 16, 60] {
         world.platform.advance(MINUTE * minutes - Duration::from_secs(1));
         assert!(theirs(&world.poll().await).contains("asked again at"));
         assert_eq!(world.shown().len(), 0);

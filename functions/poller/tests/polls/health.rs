@@ -6,7 +6,6 @@ use platform::{Platform as _, TableError};
 use pollhook_metrics::prometheus::Prometheus;
 use pollhook_poller::poll::End;
 use records::health::{self, Failing};
-use secrecy::SecretString;
 use serde_json::json;
 
 use crate::world::{MINUTE, World};
@@ -95,7 +94,7 @@ async fn a_poll_that_somebody_asked_for_does_not_wait_nor_one_of_a_changed_insta
     turns(&world, 33).await;
     world.provider.heal();
     assert_eq!(world.turn().await.end, End::Resting);
-    world.configure(|_, secrets| drop(secrets.insert("api.key".into(), SecretString::from("another")))).await;
+    world.configure(|_, secrets| drop(secrets.insert("api.key".into(), "another".into()))).await;
     world.change("things", 1, false);
     world.advance(2_000);
     assert_eq!(world.turn().await.told, 1);
@@ -110,18 +109,19 @@ async fn a_poll_that_somebody_asked_for_does_not_wait_nor_one_of_a_changed_insta
 
 #[tokio::test]
 async fn a_revoked_consent_stops_turns_and_signals_until_the_instance_is_changed() {
-    let world = every_minute(604, "things").await;
-    world.provider.instead("things", 0, (400, vec![], Some(json!({"error": "invalid_grant"}))));
+    let world = crate::grants::every_minute(604).await;
+    world.server(|server| server.revoked = true);
+    world.expire();
     assert_eq!(world.turn().await.end, End::Revoked);
-    world.provider.heal();
-    world.provider.asked();
+    world.server(|server| (server.revoked, server.expired) = (false, false));
+    (world.provider.asked(), world.shown());
     for _ in 0..3 {
         world.platform.advance(MINUTE);
         assert_eq!((world.turn().await.end, world.poll().await.end), (End::Resting, End::Resting));
     }
-    assert!(world.provider.asked().is_empty());
+    assert!(world.provider.asked().is_empty() && world.shown().is_empty());
     assert!(health::look(&world.platform, world.instance).await.unwrap().health.revoked.is_some());
-    world.configure(|_, secrets| drop(secrets.insert("api.key".into(), SecretString::from("another")))).await;
+    world.configure(|_, secrets| drop(secrets.insert("oauth.api.secret".into(), "the-app-s3cret".into()))).await;
     assert_eq!(world.turn().await.end, End::Asked);
     assert_eq!(health::look(&world.platform, world.instance).await.unwrap().health.revoked, None);
 }
@@ -170,8 +170,10 @@ async fn the_operator_is_told_once_that_polls_fail_and_once_that_they_are_well()
     world.provider.heal();
     turns(&world, 100).await;
     assert_eq!((told("polls_failing"), told("polls_recovered")), (1, 1));
-    world.provider.instead("things", 0, (400, vec![], Some(json!({"error": "invalid_grant"}))));
-    turns(&world, 10).await;
+    let consented = crate::grants::every_minute(609).await;
+    consented.server(|server| server.revoked = true);
+    consented.expire();
+    turns(&consented, 10).await;
     assert_eq!(told("polls_stopped"), 1);
 }
 

@@ -94,13 +94,16 @@ async fn an_account_that_is_asked_too_much_is_left_alone_as_long_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_revoked_grant_ends_the_poll_of_all() {
+async fn a_page_that_says_that_a_grant_is_invalid_fails_and_stops_nothing() {
     let world = two_changes(33).await;
     for resource in ["things", "others"] {
         world.provider.instead(resource, 0, (400, vec![], Some(json!({"error": "invalid_grant"}))));
     }
     let outcome = world.poll().await;
-    assert_eq!((outcome.told, outcome.end, world.provider.asked().len()), (0, End::Revoked, 1));
+    assert_eq!((outcome.told, outcome.end, world.provider.asked().len()), (0, End::Asked, 2));
+    assert!(outcome.troubles.values().all(|trouble| *trouble == Trouble::Unauthorised));
+    world.provider.heal();
+    assert_eq!(world.poll().await.told, 2);
 }
 
 #[tokio::test]

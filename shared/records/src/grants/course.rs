@@ -19,7 +19,7 @@ const NAME_BYTES: usize = 16;
 const MARGIN: Duration = Duration::from_secs(120);
 
 /// Refusals after a missed answer before they count: with [`wait`] between, over more than an hour.
-const REFUSALS: u32 = 4;
+const REFUSALS: u32 = 5;
 
 /// Longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
@@ -277,6 +277,11 @@ impl Course {
         }
     }
 
+    /// The course once the instance was changed: what was to wait, or had ended, is tried once more.
+    pub(super) fn lifted(self) -> Self {
+        Self { ended: None, not_before: None, ..self }
+    }
+
     /// Whether its access token is this one.
     pub(super) fn has(&self, access: &TokenName) -> bool {
         self.access.as_ref() == Some(access)
@@ -373,14 +378,16 @@ mod tests {
         let need = Need::Other(name(0));
         assert_eq!(course.decide(&need, true, at(30)), Decision::Refresh { spare: false }, "at once, once");
         let mut now = 30;
-        for wait in [60, 240, 960] {
+        for wait in [60, 240, 960, 3600] {
             course = refused(&course, now);
             assert_eq!(course.decide(&need, true, at(now)), Decision::Later { at: at(now + wait) });
             assert_eq!(course.decide(&Need::Token, true, at(now)), Decision::Use, "it may still be good");
             now += wait;
         }
+        assert!(now > 3600, "over more than an hour");
         let ended = refused(&course, now);
         assert_eq!(ended.decide(&need, true, at(now)), why(Why::Missed, now));
+        assert_eq!(ended.lifted().decide(&need, true, at(now)), Decision::Refresh { spare: false });
     }
 
     #[test]

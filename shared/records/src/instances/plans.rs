@@ -154,7 +154,7 @@ pub struct Read {
 pub async fn read<P: Platform>(platform: &P, id: InstanceId) -> Result<Option<Read>, RecordError> {
     let (standing, items) = polls::read_all(platform, id).await?;
     let Some(item) = items.iter().find(|item| item.key.sort == PLAN) else { return Ok(None) };
-    let (plan, health) = (schema::decode(item)?, health::Stored::of(&items)?);
+    let (plan, health) = (schema::decode(item)?, health::Stored::of(&items));
     let grant = Kept::of(id, item.version, &items)?;
     Ok(Some(Read { plan, version: item.version, standing, grant, health }))
 }
