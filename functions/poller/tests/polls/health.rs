@@ -114,7 +114,8 @@ async fn a_revoked_consent_stops_turns_and_signals_until_the_instance_is_changed
     world.expire();
     assert_eq!(world.turn().await.end, End::Revoked);
     world.server(|server| (server.revoked, server.expired) = (false, false));
-    (world.provider.asked(), world.shown());
+    world.provider.asked();
+    world.shown();
     for _ in 0..3 {
         world.platform.advance(MINUTE);
         assert_eq!((world.turn().await.end, world.poll().await.end), (End::Resting, End::Resting));
