@@ -159,6 +159,7 @@ async fn as_fast_as_can_be(folder: &Path, instances: &[InstanceId]) {
 
     let asked = Arc::new(Asked::default());
     let provider = provider(asked).await;
+    egress::crypto::provide();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let bare = async || {
         let ask = |_| async {
