@@ -237,8 +237,8 @@ impl<P: Platform> Api<P> {
                 if !can && !polled::wants(&instance.configuration) {
                     return Ok(None);
                 }
-                let minutes = Minutes::configured(&instance.configuration).filter(|_| in_turns);
-                turn = minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes.number())));
+                let minutes = polled::interval(in_turns, &instance.configuration);
+                turn = minutes.map(Minutes::turn);
                 let never = in_turns && minutes.is_none();
                 match () {
                     () if !can => Some(Reason::NoConnector),
@@ -294,10 +294,16 @@ pub(crate) async fn disabled<P: Platform>(
 ) -> Result<Response, Problem> {
     let identity = Identity { account, token_of: None, whole_account: true };
     let show = |view: View<'_>| {
-        let Instance { id, name, connector, tags, disabled, .. } = view.instance.clone();
-        let stopped = view.reason().is_some();
-        let disabled = || Disabled { id, name, element_key: connector, tags, disabled, polling: view.polling() };
-        stopped.then(disabled).into_iter().collect()
+        let Instance { id, name, connector, tags, disabled, .. } = view.instance;
+        let stopped = || Disabled {
+            id: *id,
+            name: name.clone(),
+            element_key: connector.clone(),
+            tags: tags.clone(),
+            disabled: *disabled,
+            polling: view.polling(),
+        };
+        view.reason().map(|_| stopped()).into_iter().collect()
     };
     page(&api, &identity, query.as_deref(), show).await
 }

@@ -206,18 +206,14 @@ fn failing(
 /// How long after so many failures the next try is: some of the instance's turns, and one at least.
 fn pause(failures: u32, interval: Option<Minutes>) -> Duration {
     let doubled = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST);
-    let Some(turn) = interval.map(turn) else { return doubled };
+    let Some(turn) = interval.map(Minutes::turn) else { return doubled };
     let turns = doubled.as_secs() / turn.as_secs();
     turn.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX).max(1))
 }
 
-fn turn(interval: Minutes) -> Duration {
-    Duration::from_secs(60 * u64::from(interval.number()))
-}
-
 /// How much before its time a try counts as that one: turns come some seconds early or late.
 fn slack(interval: Option<Minutes>) -> Duration {
-    interval.map(turn).unwrap_or_default() / 2
+    interval.map(Minutes::turn).unwrap_or_default() / 2
 }
 
 /// Whether a resource is left out of a turn that comes `now`.
@@ -322,7 +318,7 @@ mod tests {
             let interval = minutes.and_then(Minutes::new);
             let (this, next) = (pause(failures, interval), pause(failures.saturating_add(1), interval));
             prop_assert!(this <= next && this >= FIRST);
-            match interval.map(turn) {
+            match interval.map(Minutes::turn) {
                 Some(turn) => {
                     prop_assert!(this <= LONGEST.max(turn) && this.as_secs() % turn.as_secs() == 0);
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use events::configuration::POLLER_REFRESH_INTERVAL;
 use events::{InstanceId, Timestamp, time::MINUTE_MS};
@@ -46,6 +47,12 @@ impl Minutes {
     #[must_use]
     pub const fn number(self) -> u16 {
         self.0
+    }
+
+    /// How long a turn takes.
+    #[must_use]
+    pub fn turn(self) -> Duration {
+        Duration::from_secs(60 * u64::from(self.0))
     }
 
     /// The slot that is due in a minute since the epoch.
