@@ -14,6 +14,7 @@ use platform::Platform;
 use crate::accounts::Accounts;
 use crate::poll::{End, Fetch, Outcome, Trouble, Unpolled, Worker, poll_instance};
 use crate::polls::{Due, Poll, Polled};
+use crate::queries::Queries;
 
 /// Named in claims.
 const NAME: &str = "poller";
@@ -36,6 +37,8 @@ pub struct Poller<'a, P, F> {
     pub catalogue: &'a Catalogue,
     /// What this process knows of the accounts that it asks.
     pub accounts: &'a Accounts,
+    /// What this process knows of what instances ask for.
+    pub queries: &'a Queries,
 }
 
 impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
@@ -51,6 +54,7 @@ impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
             polling: &polling,
             account_key: &account_key,
             accounts: self.accounts,
+            queries: self.queries,
             slot,
             asked,
             name: NAME,

@@ -115,7 +115,8 @@ pub async fn poll_all<P: Platform>(
         let slot = &slots.take().await;
         let begins = index < AT_ONCE || platform.now() < times.begin;
         let due = Due { instance, at: job.at, asked: false, until: times.end, slot };
-        let polled = if begins { poll(polls, due).await } else { Polled::More };
+        // In a place of its own, and only once it begins: a poll is some kilobytes, and most of a job's wait.
+        let polled = if begins { Box::pin(poll(polls, due)).await } else { Polled::More };
         (index, polled)
     });
     let mut outcomes: Vec<Option<Polled>> = vec![None; job.instances.len()];

@@ -258,7 +258,7 @@ fn seconds(value: &Value) -> Option<Duration> {
 
 fn filled(url: &BaseUrl, settings: &BTreeMap<String, String>) -> Result<String, PlanError> {
     let zero = Timestamp::from_millis(0);
-    url.fill(&Values { since: zero, now: zero, format: None, zone: None, settings })
+    url.fill(&Values { since: zero, now: zero, format: None, zone: None, settings: settings.into() })
 }
 
 /// When the access token of a configuration was given, and for how long, where it says so.

@@ -10,7 +10,7 @@ use events::{InstanceId, Message, Timestamp};
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, QueueError, Table as _, TableError};
 use poller::poll::{End, Outcome, Worker, poll_instance};
-use poller::{Accounts, Slots};
+use poller::{Accounts, Queries, Slots};
 use polling::definition::Polling;
 use records::instances::{self, Derived, Provision, Secrets};
 use records::{accounts, plans};
@@ -56,6 +56,7 @@ pub(crate) struct World<'p, S: Subject> {
     memory: MemoryPlatform,
     /// What the poller remembers of the accounts that it asks.
     accounts: Accounts,
+    queries: Queries,
     polling: &'p Polling,
     bug: Option<Bug>,
     client: Option<Client>,
@@ -100,6 +101,7 @@ impl<'p, S: Subject> World<'p, S> {
         let settings = S::settings(&simulator, &mut dice);
         let world = Self {
             accounts: remembered(&memory, simulator.clock()),
+            queries: Queries::default(),
             simulator,
             memory,
             polling,
@@ -144,6 +146,7 @@ impl<'p, S: Subject> World<'p, S> {
     fn restart(&mut self) {
         self.memory = self.memory.restart();
         self.accounts = remembered(&self.memory, self.simulator.clock());
+        self.queries = Queries::default();
     }
 
     pub(crate) fn note(&mut self, what: &str) {
@@ -265,6 +268,7 @@ impl<'p, S: Subject> World<'p, S> {
             polling: &known,
             account_key: &|_, name| name.to_owned(),
             accounts: &self.accounts,
+            queries: &self.queries,
             slot: &Slots::new(1).take().await,
             // Whoever is asked for leaves no resource out, so what a poll found is all that there was.
             asked: true,

@@ -34,17 +34,19 @@ mod step;
 mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use events::{InstanceId, Timestamp};
 use metrics::counter;
 use platform::Platform;
-use polling::configuration::{self, Configuration, Problem};
+use polling::configuration::Problem;
 use polling::definition::Polling;
 use polling::request::Query;
 use records::plans::{self, Plan, Read};
 use records::polls::Standing;
 
 use crate::accounts::Accounts;
+use crate::queries::{Asked, Queries};
 use crate::slots::Slot;
 
 pub use fetch::{Answer, Fetch};
@@ -69,6 +71,8 @@ pub struct Worker<'a, P, F> {
     pub account_key: &'a (dyn Fn(&str, &str) -> String + Sync),
     /// What this worker knows of the accounts that it asks.
     pub accounts: &'a Accounts,
+    /// What this worker knows of what instances ask for.
+    pub queries: &'a Queries,
     /// The poll's place among those of the worker.
     pub slot: &'a Slot,
     /// Whether somebody asked for it; else its turn has come.
@@ -89,12 +93,13 @@ pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, ins
         Ok(None) => return Outcome::ended(End::Unpolled(Unpolled::Deleted)),
         Err(error) => return Outcome::ended(End::Ours(error)),
     };
-    let configuration = configuration::read(&read.plan.settings);
-    let vitals = Vitals::new(&read, &configuration, worker.asked, worker.platform.now());
+    let polling = (worker.polling)(&read.plan.connector);
+    let asked = worker.queries.asked(&read.plan.connector, polling, &read.plan.settings);
+    let vitals = Vitals::new(&read, &asked.names, worker.asked, worker.platform.now());
     if vitals.are_still() {
         return Outcome::ended(End::Resting);
     }
-    let outcome = match begin(worker, read, configuration, &vitals).await {
+    let outcome = match begin(worker, read, polling, asked, &vitals).await {
         Ok(poll) => poll.run().await,
         Err(Stop::Account(end)) => Outcome::ended(end),
         // Of all of it, which a blank name stands for.
@@ -109,20 +114,21 @@ pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, ins
 async fn begin<'w, 'a, P: Platform, F: Fetch>(
     worker: &'w Worker<'a, P, F>,
     Read { mut plan, standing, grant, .. }: Read,
-    configuration: Configuration,
+    polling: Option<&'a Polling>,
+    asked: Arc<Asked>,
     vitals: &'w Vitals,
 ) -> Result<InstancePoll<'w, 'a, P, F>, Stop> {
     if plan.disabled || !plan.events_on {
         return Err(End::Unpolled(Unpolled::Disabled).into());
     }
-    let Some(polling) = (worker.polling)(&plan.connector) else {
+    let Some(polling) = polling else {
         return Err(End::Unpolled(Unpolled::Connector).into());
     };
     let key = |name: &str| (worker.account_key)(&plan.connector, name);
     let gate = Gate::new(&plan, key, polling.budget, (worker.accounts, worker.slot), worker.asks_until);
     gate.open(worker.platform).await?;
     let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
-    let settled = settle(&standing.state, &configuration, polling, plan.created_at, since(&plan.settings));
+    let settled = settle(&standing.state, &asked, plan.created_at, since(&plan.settings));
     let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
         worker,
@@ -130,7 +136,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
         polling,
         gate,
         keeper,
-        configuration,
+        asked,
         vitals,
         standing,
         step,
@@ -154,7 +160,7 @@ struct InstancePoll<'w, 'a, P, F> {
     polling: &'a Polling,
     gate: Gate<'a>,
     keeper: Keeper<'a>,
-    configuration: Configuration,
+    asked: Arc<Asked>,
     vitals: &'w Vitals,
     /// Where the polls stand, as stored.
     standing: Standing,
@@ -181,29 +187,23 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
 
     /// Asks for every resource. `Err`: telling a step came to an end.
     async fn ask_all(&mut self) -> Result<End, End> {
-        let Configuration { mut resources, problems } = std::mem::take(&mut self.configuration);
-        let vitals = self.vitals;
-        for problem in problems.into_iter().filter(|problem| !vitals.rest(&problem.resource)) {
+        let (asked, vitals) = (Arc::clone(&self.asked), self.vitals);
+        for problem in asked.problems.iter().filter(|problem| !vitals.rest(&problem.resource)) {
             self.misconfigured(problem);
         }
-        let first = usize::try_from(self.worker.platform.random().bits() % resources.len().max(1) as u64).unwrap_or(0);
-        resources.rotate_left(first);
-        for resource in resources.iter().filter(|resource| !vitals.rest(&resource.name)) {
-            match Query::resolve(self.polling, resource) {
-                Ok(query) => {
-                    if let Some(end) = self.ask(&query).await? {
-                        return Ok(end);
-                    }
-                }
-                Err(problem) => self.misconfigured(problem),
+        let count = asked.queries.len().max(1) as u64;
+        let first = usize::try_from(self.worker.platform.random().bits() % count).unwrap_or(0);
+        let (before, from) = asked.queries.split_at(first);
+        for query in from.iter().chain(before).filter(|query| !vitals.rest(&query.name)) {
+            if let Some(end) = self.ask(query).await? {
+                return Ok(end);
             }
         }
         Ok(End::Asked)
     }
 
-    fn misconfigured(&mut self, problem: Problem) {
-        let text = problem.to_string();
-        self.troubles.insert(problem.resource, Trouble::Configuration(text));
+    fn misconfigured(&mut self, problem: &Problem) {
+        self.troubles.insert(problem.resource.clone(), Trouble::Configuration(problem.to_string()));
     }
 
     /// Asks for one resource until nothing more is new. `Some`: the others are not to be asked for now.

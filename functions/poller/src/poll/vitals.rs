@@ -19,7 +19,6 @@ use std::time::Duration;
 use events::{InstanceId, Timestamp};
 use metrics::counter;
 use platform::{Platform, Version};
-use polling::configuration::Configuration;
 use records::health::{self, Failing, Health, Stored};
 use records::plans::Read;
 use records::wheel::Minutes;
@@ -62,10 +61,8 @@ enum Tidings {
 }
 
 impl Vitals {
-    pub(super) fn new(read: &Read, configuration: &Configuration, asked: bool, now: Timestamp) -> Self {
-        let names = configuration.resources.iter().map(|resource| &resource.name);
-        let unusable = configuration.problems.iter().map(|problem| &problem.resource);
-        let resources: BTreeSet<String> = names.chain(unusable).cloned().collect();
+    /// `resources` are the names of what is configured, usable or not.
+    pub(super) fn new(read: &Read, resources: &BTreeSet<String>, asked: bool, now: Timestamp) -> Self {
         if let Some(error) = &read.health.unreadable {
             tracing::warn!(instance = %read.plan.instance, error, "how its polls fare cannot be read, and is noted anew");
         }
@@ -79,7 +76,7 @@ impl Vitals {
             stored: read.health.clone(),
             plan: read.version,
             interval,
-            resources,
+            resources: resources.clone(),
         }
     }
 

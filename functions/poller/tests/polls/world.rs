@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Table as _};
 use pollhook_poller::poll::{Answer, Fetch, Outcome, Trouble, Worker, poll_instance};
-use pollhook_poller::{Accounts, Slots};
+use pollhook_poller::{Accounts, Queries, Slots};
 use polling::definition::Polling;
 use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
@@ -188,6 +188,7 @@ pub(crate) struct World {
     pub(crate) history: BTreeSet<Version>,
     /// What this process knows of providers' accounts; to wait for one turns the clock.
     pub(crate) accounts: Accounts,
+    pub(crate) queries: Queries,
 }
 
 impl World {
@@ -213,6 +214,7 @@ impl World {
         let provider = Provider { state: Arc::default(), clock: platform.clone() };
         let mut world = Self {
             accounts: remembered(&platform),
+            queries: Queries::default(),
             owner,
             platform,
             provider,
@@ -235,6 +237,7 @@ impl World {
     pub(crate) fn restart(&mut self) {
         self.platform = self.platform.restart();
         self.accounts = remembered(&self.platform);
+        self.queries = Queries::default();
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -316,6 +319,7 @@ impl World {
             polling: &known,
             account_key: &|_, account| account.to_owned(),
             accounts: &self.accounts,
+            queries: &self.queries,
             slot: &Slots::new(1).take().await,
             asked,
             name: "a test",
