@@ -8,7 +8,7 @@ use egress::fetch::Fetched;
 use events::{InstanceId, Message};
 use http::{HeaderMap, StatusCode};
 use platform::Platform as _;
-use polling::oauth::{GIVEN_AT, LIFETIME};
+use polling::oauth::{GIVEN_AT, LIFETIME, REFRESH_LIFETIME};
 use records::plans;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -156,8 +156,11 @@ async fn a_code_is_exchanged_and_what_comes_is_the_poller_s_and_nobody_else_s_to
 #[tokio::test]
 async fn what_comes_beside_the_code_and_the_tokens_becomes_the_instance_s_configuration() {
     let (world, endpoint) = world(9_103).await;
-    endpoint.answers(Ok((200, tokens(1))));
+    let mut answer = tokens(1);
+    answer["x_refresh_token_expires_in"] = json!(8_726_400);
+    endpoint.answers(Ok((200, answer)));
     let reply = world.post(&body("quickbooks", &json!({"code": "c", "realmId": 4_620_816_365_u64}))).await;
+    assert_eq!(set(&reply.json)[REFRESH_LIFETIME], "8726400");
     assert_eq!(
         (reply.status, &reply.json["configuration"]["event.vendor.account"]),
         (StatusCode::OK, &json!("4620816365"))
