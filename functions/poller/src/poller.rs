@@ -163,7 +163,9 @@ mod tests {
         ) {
             let ours = troubles.values().any(|trouble| matches!(trouble, Trouble::Ours(_)));
             let theirs = troubles.values().any(|trouble| matches!(trouble, Trouble::Theirs(_)));
-            let outcome = Outcome { told, left_out, finished: BTreeSet::new(), troubles: troubles.clone(), end: end.clone() };
+            let (finished, troubles_of_it, end_of_it) = (BTreeSet::new(), troubles.clone(), end.clone());
+            let outcome =
+                Outcome { told, left_out, finished, troubles: troubles_of_it, lasts: None, end: end_of_it };
             let said = reasons(&outcome);
             for (resource, trouble) in &troubles {
                 let text = trouble.to_string();
@@ -192,8 +194,8 @@ mod tests {
 
     #[test]
     fn a_poll_that_finds_nothing_new_has_nothing_to_say() {
-        let idle =
-            Outcome { told: 0, left_out: 0, finished: BTreeSet::new(), troubles: BTreeMap::new(), end: End::Asked };
+        let (finished, troubles) = (BTreeSet::new(), BTreeMap::new());
+        let idle = Outcome { told: 0, left_out: 0, finished, troubles, lasts: None, end: End::Asked };
         assert!(reasons(&idle).is_empty());
         assert_eq!(became(idle, Timestamp::from_seconds(0)), Polled::Done);
     }

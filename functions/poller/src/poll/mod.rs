@@ -50,7 +50,7 @@ use crate::queries::{Asked, Queries};
 use crate::slots::Slot;
 
 pub use fetch::{Answer, Fetch};
-pub use outcome::{End, Outcome, Trouble, Unpolled};
+pub use outcome::{End, Lasts, Outcome, Trouble, Unpolled};
 
 use credential::{Asking, Keeper};
 use gate::Gate;
@@ -178,11 +178,13 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             Ok(end) => self.tell().await.err().unwrap_or(end),
             Err(end) => end,
         };
+        let lasts = Some(self.keeper.lasts());
         self.keeper.end(self.worker.platform).await;
         self.gate.share(self.worker.platform).await;
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
-        Outcome { told: self.told, left_out: self.left_out, finished: self.finished, troubles: self.troubles, end }
+        let Self { told, left_out, finished, troubles, .. } = self;
+        Outcome { told, left_out, finished, troubles, lasts, end }
     }
 
     /// Asks for every resource. `Err`: telling a step came to an end.

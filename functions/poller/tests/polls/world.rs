@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Table as _};
 use pollhook_poller::poll::{Answer, Fetch, Outcome, Trouble, Worker, poll_instance};
-use pollhook_poller::{Accounts, Queries, Slots};
+use pollhook_poller::{Accounts, Queries, Slot, Slots};
 use polling::definition::Polling;
 use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
@@ -312,6 +312,17 @@ impl World {
         asks_until: Timestamp,
         claims_until: Timestamp,
     ) -> Outcome {
+        self.poll_at(&Slots::new(1).take().await, (instance, asked), asks_until, claims_until).await
+    }
+
+    /// A poll at a place of its worker's.
+    pub(crate) async fn poll_at(
+        &self,
+        slot: &Slot,
+        (instance, asked): (InstanceId, bool),
+        asks_until: Timestamp,
+        claims_until: Timestamp,
+    ) -> Outcome {
         let known = |key: &str| (key == "api").then_some(&self.polling);
         let worker = Worker {
             platform: &self.platform,
@@ -320,7 +331,7 @@ impl World {
             account_key: &|_, account| account.to_owned(),
             accounts: &self.accounts,
             queries: &self.queries,
-            slot: &Slots::new(1).take().await,
+            slot,
             asked,
             name: "a test",
             asks_until,
