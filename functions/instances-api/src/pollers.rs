@@ -237,7 +237,7 @@ impl<P: Platform> Api<P> {
                 if !can && !polled::wants(&instance.configuration) {
                     return Ok(None);
                 }
-                let minutes = polled::interval(in_turns, &instance.configuration);
+                let minutes = polled::turn(connector, &instance.configuration);
                 turn = minutes.map(Minutes::turn);
                 let never = in_turns && minutes.is_none();
                 match () {

@@ -16,6 +16,7 @@
 //! | [`grants`] | `POLL#id` / `GRANT` | the tokens of a consent, as its provider replaced them |
 //! | [`budgets`] | `BUDGET#connector#provider account` / account; `BUDGET#connector` / account | accounts that their provider wants left alone |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
+//! | [`told`] | `TOLD#instance#day` / type`#`id of the object | what webhooks told of it, for instances whose polls tell the rest |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
 //!
 //! There are no scans and no secondary indexes: an index is an item, written in the same transaction as what it points to.
@@ -38,6 +39,7 @@ pub mod polls;
 pub mod refused;
 pub mod retries;
 mod schema;
+pub mod told;
 pub mod wheel;
 
 pub use instances::plans;

@@ -69,7 +69,7 @@ impl Vitals {
         if let Some(error) = &read.health.unreadable {
             tracing::warn!(instance = %read.plan.instance, error, "how its polls fare cannot be read, and is noted anew");
         }
-        let interval = Minutes::configured(&read.plan.settings);
+        let interval = read.plan.interval();
         let heeds = !asked && read.health.health.is_of(read.version);
         let rests = |name: &&String| heeds && rests(&read.health.health, name, interval, now);
         Self {
