@@ -43,6 +43,12 @@ pub const FIGURES: &[Figure] = &[
     figure(Kind::Counter, "polls_failing", &["connector"], "Resources whose polls began to fail again and again."),
     figure(Kind::Counter, "polls_recovered", &["connector"], "Resources, or instances, whose polls are well again."),
     figure(Kind::Counter, "polls_stopped", &["connector"], "Instances whose provider wants a new consent."),
+    figure(
+        Kind::Counter,
+        "reconciled",
+        &["connector", "outcome"],
+        "Changes found by polls beside webhooks: told by these, or not.",
+    ),
     figure(Kind::Counter, "polls_overdue", &[], "Polls that were sent more than three turns late."),
     figure(Kind::Counter, "ticks_missed", &[], "Minutes in which no tick sent what was due, of gaps that are long."),
     figure(Kind::Counter, "refused", &["connector", "reason"], "Requests, or parts of them, that were not taken."),

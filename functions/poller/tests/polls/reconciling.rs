@@ -1,0 +1,199 @@
+//! Polls beside webhooks tell what these missed, in doubt more, and never less.
+
+use std::time::Duration;
+
+use events::{Batch, Event, EventId, EventType, Source, Timestamp};
+use metrics::set_default_local_recorder;
+use platform::{Platform as _, TableError};
+use pollhook_metrics::prometheus::Prometheus;
+use records::told;
+
+use crate::world::{MINUTE, SECTION, World};
+
+const GRACE: Duration = Duration::from_secs(300);
+
+/// An instance that has polls beside its webhooks from now on, of a provider whose dates can be compared, or cannot.
+async fn beside(seed: u64, section: &str, objects: &str) -> World {
+    let world = World::with(seed, section, &[("event.objects", objects)]).await;
+    world.configure(|instance, _| instance.reconciles = Some(world.now())).await;
+    world
+}
+
+fn comparable() -> String {
+    format!("{SECTION}reconcile: {{}}\n")
+}
+
+/// A webhook told this of an object, taken now.
+async fn webhook(world: &World, object_type: &str, id: u32, event_type: EventType, date: Option<Timestamp>) {
+    let event = Event {
+        id: EventId::of(world.instance, object_type, &id.to_string(), &["a test"]),
+        object_type: object_type.to_owned(),
+        object_id: id.to_string(),
+        event_type,
+        date,
+    };
+    let batch = Batch {
+        instance: world.instance,
+        connector: "api".into(),
+        hub: "crm".into(),
+        source: Source::Webhook,
+        accepted_at: world.now(),
+        hops: 0,
+        events: vec![event],
+        raw: "{}".into(),
+    };
+    told::note(&world.platform, &batch).await.unwrap();
+}
+
+async fn ids(world: &World) -> Vec<String> {
+    world.told().await.into_iter().map(|event| event.object_id).collect()
+}
+
+#[tokio::test]
+async fn what_a_webhook_told_is_not_told_again_and_the_rest_is_by_a_date_a_kind_and_an_object() {
+    let mut world = beside(700, &comparable(), "things, others").await;
+    world.advance(1_000);
+    for id in 1..=6 {
+        world.change("things", id, id == 4);
+    }
+    world.change("others", 1, false);
+    let now = world.now();
+    webhook(&world, "Things", 1, EventType::Created, Some(now)).await;
+    webhook(&world, "things", 2, EventType::Updated, Some(now.minus(Duration::from_millis(1)))).await;
+    webhook(&world, "things", 3, EventType::Deleted, Some(now)).await;
+    webhook(&world, "things", 4, EventType::Deleted, Some(now)).await;
+    webhook(&world, "things", 5, EventType::Unknown, Some(now)).await;
+    webhook(&world, "things", 6, EventType::Updated, None).await;
+    world.platform.advance(GRACE + MINUTE);
+    assert_eq!(world.turn().await.told, 5);
+    let mut told: Vec<(String, String)> =
+        world.told().await.into_iter().map(|event| (event.object_type, event.object_id)).collect();
+    told.sort();
+    let expected = [("others", "1"), ("things", "2"), ("things", "3"), ("things", "5"), ("things", "6")];
+    assert_eq!(told, expected.map(|(object_type, id)| (object_type.to_owned(), id.to_owned())));
+    for _ in 0..3 {
+        world.platform.advance(20 * MINUTE);
+        assert_eq!(world.turn().await.told, 0, "what was left out is remembered as what was told is");
+    }
+    world.change("things", 1, false);
+    world.platform.advance(GRACE + MINUTE);
+    assert_eq!(world.turn().await.told, 1, "a later change of it");
+}
+
+#[tokio::test]
+async fn a_fresh_change_waits_for_its_webhook_and_what_none_came_of_is_told_by_a_later_turn() {
+    let mut world = beside(701, &comparable(), "things").await;
+    world.platform.advance(60 * MINUTE);
+    world.change("things", 1, false);
+    world.change("things", 2, false);
+    let at = world.now();
+    world.advance(2_000);
+    assert_eq!(world.turn().await.told, 0);
+    world.platform.advance(4 * MINUTE);
+    webhook(&world, "things", 1, EventType::Updated, Some(at)).await;
+    assert_eq!(world.turn().await.told, 0);
+    world.platform.advance(2 * MINUTE);
+    assert_eq!(world.turn().await.told, 1);
+    assert_eq!(ids(&world).await, ["2"]);
+    assert_eq!(world.turn().await.told, 0);
+}
+
+#[tokio::test]
+async fn a_webhook_that_comes_days_before_its_poll_is_known_for_a_week() {
+    for (seed, days, told) in [(702, 0, 0), (703, 1, 0), (704, 6, 0), (705, 8, 1)] {
+        let mut world = beside(seed, &comparable(), "things").await;
+        world.advance(1_000);
+        world.change("things", 1, false);
+        // Just before midnight of the day before, as it may be on the provider's clock.
+        webhook(&world, "things", 1, EventType::Updated, Some(world.now())).await;
+        world.platform.advance(GRACE + MINUTE + days * 24 * 60 * MINUTE);
+        assert_eq!(world.turn().await.told, told, "{days} days");
+    }
+}
+
+#[tokio::test]
+async fn where_what_was_told_cannot_be_read_or_compared_everything_is_told() {
+    let mut world = beside(706, &comparable(), "things").await;
+    world.advance(1_000);
+    world.change("things", 1, false);
+    webhook(&world, "things", 1, EventType::Updated, Some(world.now())).await;
+    world.platform.advance(GRACE + MINUTE);
+    // The plan is read first, then whether the account is limited.
+    world.platform.table().fail_read_after(2, TableError::Throttled);
+    assert_eq!(world.turn().await.told, 1);
+
+    let mut world = beside(707, SECTION, "things").await;
+    world.advance(1_000);
+    world.change("things", 1, false);
+    webhook(&world, "things", 1, EventType::Updated, Some(world.now())).await;
+    world.platform.advance(GRACE + MINUTE);
+    assert_eq!(world.turn().await.told, 1);
+}
+
+#[tokio::test]
+async fn a_poll_that_finds_nothing_reads_nothing_and_one_that_finds_reads_once_a_day_of_it() {
+    let mut world = beside(708, &comparable(), "things").await;
+    world.platform.advance(10 * MINUTE);
+    world.turn().await;
+    let cost = async |world: &World| {
+        let (reads, steps) = (world.platform.table().reads(), world.platform.steps());
+        world.turn().await;
+        (world.platform.table().reads() - reads, world.platform.steps() - steps)
+    };
+    assert_eq!(cost(&world).await, (2, 0), "as any poll without news");
+    for id in 0..50 {
+        world.change("things", id, false);
+        webhook(&world, "things", id, EventType::Created, Some(world.now())).await;
+    }
+    world.platform.advance(10 * MINUTE);
+    assert_eq!(cost(&world).await, (3, 2), "a claim and a move, and nothing is sent");
+    assert!(world.told().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_changed_before_there_were_polls_beside_its_webhooks_is_not_told_whatever_polls_it_had_earlier() {
+    let mut world = World::with(709, &comparable(), &[("event.objects", "things")]).await;
+    world.change("things", 1, false);
+    world.advance(2_000);
+    assert_eq!(world.turn().await.told, 1, "it polled in turns");
+    world.platform.advance(60 * MINUTE);
+    world.change("things", 2, false);
+    world.platform.advance(60 * MINUTE);
+    let since = world.now();
+    world.configure(|instance, _| instance.reconciles = Some(since)).await;
+    assert_eq!(world.turn().await.told, 0);
+    world.change("things", 3, false);
+    world.platform.advance(10 * MINUTE);
+    assert_eq!(world.turn().await.told, 1);
+    assert_eq!(ids(&world).await, ["1", "3"]);
+    let from = since.minus(90 * MINUTE).iso_seconds();
+    world
+        .configure(|instance, _| {
+            instance.reconciles = Some(since);
+            instance.configuration.insert("event.objects".into(), "others, things".into());
+            instance.configuration.insert("event.poller.since".into(), from.clone());
+        })
+        .await;
+    world.change("others", 4, false);
+    world.platform.advance(10 * MINUTE);
+    assert_eq!(world.turn().await.told, 1, "who says from when on is told from then on of what is new");
+}
+
+#[tokio::test]
+async fn what_is_left_out_and_what_is_told_is_counted() {
+    let prometheus = Prometheus::default();
+    let recorder = prometheus.recorder();
+    let _guard = set_default_local_recorder(&recorder);
+    let mut world = beside(710, &comparable(), "things").await;
+    world.advance(1_000);
+    for id in 1..=3 {
+        world.change("things", id, false);
+    }
+    webhook(&world, "things", 2, EventType::Updated, Some(world.now())).await;
+    world.platform.advance(GRACE + MINUTE);
+    world.turn().await;
+    for (outcome, count) in [("suppressed", 1), ("told", 2)] {
+        let line = format!("pollhook_reconciled_total{{connector=\"api\",outcome=\"{outcome}\"}} {count}");
+        assert!(prometheus.render().contains(&line), "{}", prometheus.render());
+    }
+}
