@@ -8,7 +8,7 @@
 //! configuration without secrets, and of the secrets those alone that the connector's requests are made with, sealed for
 //! the poller. What concerns callbacks is left out: the poller calls none.
 //!
-//! *Upgrade:* a version that knows of no reconciliation wrote neither [`Plan::reconciles`] nor [`Plan::turn`]: then the instance
+//! *Upgrade:* a version that knows of no reconciliation wrote neither since when nor in which wheel: then the instance
 //! is polled, if it is, for all that changed, and how often its configuration says.
 //!
 //! A value that cannot be understood is as good as none: nothing is filtered by it.
