@@ -90,6 +90,9 @@ pub(crate) struct Polling {
     /// When the last failure ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     recovered: Option<String>,
+    /// Since when polls beside its webhooks find changes while no webhook comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhooks_quiet_since: Option<String>,
 }
 
 /// How an object is polled.
@@ -144,6 +147,12 @@ impl View<'_> {
         self.stopped.or_else(|| self.revoked().map(|_| Reason::ConsentRevoked))
     }
 
+    /// Since when its webhooks are quiet. What was noted before its polls were taken away and came back does not count.
+    fn webhooks_quiet(&self) -> Option<Timestamp> {
+        let noted = self.instance.reconciles;
+        self.look.health.webhooks_quiet.filter(|quiet| noted.is_some_and(|noted| noted <= *quiet))
+    }
+
     /// What fails among all objects, or before any is asked for.
     fn failing(&self, object: &str) -> Option<&Failing> {
         self.look.health.failing.get("").or_else(|| self.look.health.failing.get(object))
@@ -191,6 +200,7 @@ impl View<'_> {
             last_error: failing.first().map(|failing| failing.error.clone()),
             next_try: next.map(Timestamp::iso_seconds),
             recovered: self.look.health.recovered.map(Timestamp::iso_seconds),
+            webhooks_quiet_since: self.webhooks_quiet().map(Timestamp::iso_seconds),
         }
     }
 

@@ -49,6 +49,13 @@ pub const FIGURES: &[Figure] = &[
         &["connector", "outcome"],
         "Changes found by polls beside webhooks: told by these, or not.",
     ),
+    figure(
+        Kind::Counter,
+        "webhooks_quiet",
+        &["connector"],
+        "Instances of whose changes polls tell and webhooks do not.",
+    ),
+    figure(Kind::Counter, "webhooks_heard", &["connector"], "Those whose webhooks tell again."),
     figure(Kind::Counter, "polls_overdue", &[], "Polls that were sent more than three turns late."),
     figure(Kind::Counter, "ticks_missed", &[], "Minutes in which no tick sent what was due, of gaps that are long."),
     figure(Kind::Counter, "refused", &["connector", "reason"], "Requests, or parts of them, that were not taken."),

@@ -1,12 +1,15 @@
 //! An instance that is told by webhooks may have polls beside them, which tell what these missed.
 
+use std::time::Duration;
+
 use events::InstanceId;
 use http::StatusCode;
 use platform::Platform as _;
+use records::health::{self, Health};
 use records::{instances, plans};
 use serde_json::{Value, json};
 
-use crate::world::{CALLBACK, World};
+use crate::world::{CALLBACK, NOW, World};
 
 const INTERVAL: &str = "event.reconcile.interval";
 
@@ -100,4 +103,21 @@ async fn what_cannot_be_compared_or_polled_is_refused_with_what_would_do() {
     assert!(emptied.status == StatusCode::BAD_REQUEST && emptied.message().contains("nothing to poll"));
     let keys = world.get(&format!("/instances/{id}/configuration")).await.text;
     assert!(keys.contains(INTERVAL), "{keys}");
+}
+
+#[tokio::test]
+async fn webhooks_that_are_quiet_are_seen_where_its_polls_are_while_it_has_them() {
+    let world = World::new(33_004).await;
+    let id = world.instance(webhooks(&json!({INTERVAL: "60"}))).await;
+    let read = plans::read(&world.platform, id).await.unwrap().unwrap();
+    let since = NOW.plus(Duration::from_secs(60));
+    let health = Health { webhooks_quiet: Some(since), ..Health::of(read.version) };
+    assert!(health::put(&world.platform, id, &read.health, &health).await.unwrap());
+    let shown = async || world.get(&format!("/instances/{id}")).await.json["polling"].clone();
+    assert_eq!(shown().await, json!({"status": "waiting", "webhooksQuietSince": since.iso_seconds()}));
+    world.platform.advance(Duration::from_secs(3600));
+    for minutes in [json!(null), json!("60")] {
+        world.patch(id, &json!({"configuration": {INTERVAL: minutes}})).await;
+    }
+    assert_eq!(shown().await, json!({"status": "waiting"}), "what was before it was taken away does not count");
 }

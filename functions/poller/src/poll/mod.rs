@@ -28,6 +28,7 @@ mod credential;
 mod fetch;
 mod gate;
 mod outcome;
+mod quiet;
 mod read;
 mod reconcile;
 mod settle;

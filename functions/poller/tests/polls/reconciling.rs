@@ -6,7 +6,7 @@ use events::{Batch, Event, EventId, EventType, Source, Timestamp};
 use metrics::set_default_local_recorder;
 use platform::{Platform as _, TableError};
 use pollhook_metrics::prometheus::Prometheus;
-use records::told;
+use records::{health, told};
 
 use crate::world::{MINUTE, SECTION, World};
 
@@ -196,4 +196,70 @@ async fn what_is_left_out_and_what_is_told_is_counted() {
         let line = format!("pollhook_reconciled_total{{connector=\"api\",outcome=\"{outcome}\"}} {count}");
         assert!(prometheus.render().contains(&line), "{}", prometheus.render());
     }
+}
+
+#[tokio::test]
+async fn webhooks_that_are_quiet_while_polls_find_changes_are_told_of_once_and_once_when_they_come_again() {
+    let prometheus = Prometheus::default();
+    let recorder = prometheus.recorder();
+    let _guard = set_default_local_recorder(&recorder);
+    let counted = |figure: &str| {
+        let series = format!("pollhook_webhooks_{figure}_total{{connector=\"api\"}} ");
+        prometheus.render().lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let mut world = beside(711, &comparable(), "things").await;
+    let quiet =
+        async |world: &World| health::look(&world.platform, world.instance).await.unwrap().health.webhooks_quiet;
+    let mut id = 0;
+    let mut turns = async |world: &mut World, count: u32, changes: bool| {
+        for _ in 0..count {
+            if changes {
+                id += 1;
+                world.change("things", id, false);
+            }
+            world.platform.advance(60 * MINUTE);
+            world.turn().await;
+        }
+    };
+    turns(&mut world, 23, true).await;
+    assert_eq!((quiet(&world).await, counted("quiet")), (None, 0), "it is not a day yet");
+    turns(&mut world, 3, true).await;
+    let since = quiet(&world).await;
+    assert!(since.is_some());
+    turns(&mut world, 40, true).await;
+    assert_eq!((quiet(&world).await, counted("quiet"), counted("heard")), (since, 1, 0));
+
+    webhook(&world, "others", 7, EventType::Unknown, None).await;
+    turns(&mut world, 1, false).await;
+    assert_eq!((quiet(&world).await, counted("quiet"), counted("heard")), (None, 1, 1), "whatever it told");
+    turns(&mut world, 20, true).await;
+    assert_eq!(counted("quiet"), 1, "one came lately");
+    turns(&mut world, 60, false).await;
+    assert_eq!((quiet(&world).await, counted("quiet")), (None, 1), "there was nothing to tell");
+    turns(&mut world, 2, true).await;
+    assert_eq!(counted("quiet"), 2);
+}
+
+#[tokio::test]
+async fn that_webhooks_are_quiet_is_kept_beside_what_fails_and_neither_undoes_the_other() {
+    let mut world = beside(712, &comparable(), "things, others").await;
+    let noted = async |world: &World| {
+        let health = health::look(&world.platform, world.instance).await.unwrap().health;
+        (health.webhooks_quiet.is_some(), health.failing.len())
+    };
+    world.platform.advance(30 * 60 * MINUTE);
+    world.change("things", 1, false);
+    world.platform.advance(10 * MINUTE);
+    world.provider.instead("others", 0, (500, vec![], None));
+    world.turn().await;
+    assert_eq!(noted(&world).await, (true, 1));
+    world.provider.heal();
+    world.platform.advance(30 * MINUTE);
+    world.turn().await;
+    assert_eq!(noted(&world).await, (true, 0));
+    world.provider.instead("others", 0, (500, vec![], None));
+    webhook(&world, "things", 9, EventType::Updated, None).await;
+    world.platform.advance(30 * MINUTE);
+    world.turn().await;
+    assert_eq!(noted(&world).await, (false, 1));
 }
