@@ -10,6 +10,8 @@
 //! *Not promised:* that everything is noted. An object whose type and id make no key is not; its polls tell again what its
 //! webhooks told. So does a poll of what changed more than [`KEPT_DAYS`] ago.
 //!
+//! Nobody deletes it: what is left of a deleted instance is gone within a week.
+//!
 //! *Cost:* one read and one write for each object of a batch, and no write where a later date is known. Nothing for an
 //! instance that does not reconcile.
 

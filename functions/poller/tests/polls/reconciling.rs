@@ -1,11 +1,13 @@
 //! Polls beside webhooks tell what these missed, in doubt more, and never less.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use events::{Batch, Event, EventId, EventType, Source, Timestamp};
 use metrics::set_default_local_recorder;
 use platform::{Platform as _, TableError};
 use pollhook_metrics::prometheus::Prometheus;
+use proptest::prelude::*;
 use records::{health, told};
 
 use crate::world::{MINUTE, SECTION, World};
@@ -262,4 +264,81 @@ async fn that_webhooks_are_quiet_is_kept_beside_what_fails_and_neither_undoes_th
     world.platform.advance(30 * MINUTE);
     world.turn().await;
     assert_eq!(noted(&world).await, (false, 1));
+}
+
+/// A change, and how long after it its webhook is told, if it is at all.
+#[derive(Clone, Debug)]
+struct Step {
+    id: u32,
+    gone: bool,
+    webhook_s: Option<u64>,
+    /// Seconds until the next.
+    then_s: u64,
+    /// Whether the process is another one then.
+    restart: bool,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let webhook_s = prop_oneof![
+        2 => Just(None),
+        3 => (0..280_u64).prop_map(Some),
+        1 => (300..3_000_u64).prop_map(Some),
+    ];
+    let then_s = prop_oneof![2 => 1..60_u64, 1 => 60..2_000_u64];
+    (0..4_u32, prop::bool::weighted(0.2), webhook_s, then_s, prop::bool::weighted(0.1))
+        .prop_map(|(id, gone, webhook_s, then_s, restart)| Step { id, gone, webhook_s, then_s, restart })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn whatever_webhooks_come_or_not_the_last_state_of_each_object_is_told_and_none_that_a_webhook_told_in_time(
+        seed in 720_000..u64::from(u32::MAX),
+        steps in proptest::collection::vec(step(), 1..25),
+    ) {
+        const TURN_S: u64 = 600;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut world = beside(seed, &comparable(), "things").await;
+            let began = world.now();
+            let at = |second: u64| began.plus(Duration::from_secs(second));
+            let (mut second, mut changes, mut webhooks) = (10, Vec::new(), Vec::new());
+            for step in steps {
+                changes.push((second, step.clone()));
+                webhooks.extend(step.webhook_s.map(|after| (second + after, second, step.id, step.gone)));
+                second += step.then_s;
+            }
+            let last: BTreeMap<u32, (u64, bool)> = changes.iter().map(|(at, step)| (step.id, (*at, step.gone))).collect();
+            let end = second + 3_000 + 3 * TURN_S;
+            let mut due = changes.into_iter().peekable();
+            for second in 1..=end {
+                world.advance(1_000);
+                if let Some((_, step)) = due.next_if(|(at, _)| *at == second) {
+                    world.change("things", step.id, step.gone);
+                    if step.restart {
+                        world.restart();
+                    }
+                }
+                for (_, date, id, gone) in webhooks.iter().filter(|(arrives, ..)| *arrives == second) {
+                    let event_type = if *gone { EventType::Deleted } else { EventType::Updated };
+                    webhook(&world, "things", *id, event_type, Some(at(*date))).await;
+                }
+                if second % TURN_S == 7 {
+                    world.turn().await;
+                }
+            }
+            let polled = world.versions().await;
+            let covers = |id: u32, date: Timestamp, gone: bool, within_s: u64| {
+                let same = |&&(_, told, of, kind): &&(u64, u64, u32, bool)| of == id && kind == gone && at(told) >= date;
+                webhooks.iter().filter(same).any(|(arrives, ..)| at(*arrives) <= date.plus(Duration::from_secs(within_s)))
+            };
+            for (id, (second, gone)) in last {
+                let version = ("things".to_owned(), id.to_string(), Some(at(second)), gone);
+                assert!(polled.contains(&version) || covers(id, at(second), gone, u64::MAX / 2_000), "{version:?} is lost");
+            }
+            for (_, id, date, gone) in polled {
+                assert!(!covers(id.parse().unwrap(), date.unwrap(), gone, 280), "{id} {date:?} {gone} is told twice");
+            }
+        });
+    }
 }
