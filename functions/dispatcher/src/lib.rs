@@ -15,6 +15,7 @@
 //!              ─▶ failure   ─▶ payload kept ─▶ wake-up ─▶ record           (a message delayed up to 15 minutes)
 //!                                             wake-up and record at once  (a retry bucket, for longer waits)
 //!                 last failure ─▶ parked: record and PENDING at once
+//!        ─▶ all of the batch recorded, of a webhook's to an instance that reconciles ─▶ what was told is noted
 //! attempt ─▶ the record counts less than (round, attempt) on its leg? ─▶ the same on that leg alone
 //! ```
 //!
@@ -55,11 +56,11 @@ use std::time::Duration;
 
 use egress::{Policy, Post};
 use events::message::{Attempt, Message, To, Undecodable};
-use events::{Batch, InstanceId, Notification};
+use events::{Batch, InstanceId, Notification, Source};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use platform::{Bus, Consistency, Outgoing, Platform, Queue as _};
 use records::instances::CallbackView;
-use records::{RecordError, bodies, deliveries, markers};
+use records::{RecordError, bodies, deliveries, markers, told};
 
 use at_work::AtWork;
 use deliver::{Due, Telling};
@@ -203,18 +204,24 @@ impl<P: Platform, C: Post, B: Bus> Dispatcher<P, C, B> {
             if batch.needs_time() { markers::first_seen(&*self.platform, batch).await? } else { batch.accepted_at };
         let first = |notification| self.first(view.as_deref(), batch, notification, receive_count);
         let mut all: Vec<_> = batch.notifications(undated).map(first).collect();
+        let mut outcome = Ok(());
         if all.len() == 1
             && let Some(only) = all.pop()
         {
-            return only.await;
+            outcome = only.await;
+        } else {
+            let mut results = stream::iter(all).buffer_unordered(AT_ONCE);
+            // One notification's trouble is not its neighbours': all are tried before the first trouble is reported.
+            while let Some(result) = results.next().await {
+                outcome = outcome.and(result);
+            }
         }
-        let mut results = stream::iter(all).buffer_unordered(AT_ONCE);
-        // One notification's trouble is not its neighbours': all are tried before the first trouble is reported.
-        let mut outcome = Ok(());
-        while let Some(result) = results.next().await {
-            outcome = outcome.and(result);
+        outcome?;
+        // Not before what is told is recorded: what is noted here no poll tells any more.
+        if batch.source == Source::Webhook && view.as_deref().is_some_and(|view| view.reconciles) {
+            told::note(&*self.platform, batch).await?;
         }
-        outcome
+        Ok(())
     }
 
     async fn first(

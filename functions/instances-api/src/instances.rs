@@ -297,10 +297,15 @@ fn derived<'a>(
     account: Option<&'a str>,
     forget_handshake: bool,
 ) -> Derived<'a> {
-    let accountless = connector.verifies_without_account();
-    let polled = polled::interval(polled::in_turns(connector, plain), plain);
-    let polling = polled::polling(connector, plain);
-    Derived { secret_keys: connector.secret_keys(), account, accountless, forget_handshake, polled, polling }
+    Derived {
+        secret_keys: connector.secret_keys(),
+        account,
+        accountless: connector.verifies_without_account(),
+        forget_handshake,
+        polled: polled::turn(connector, plain),
+        reconciles: polled::reconciles(connector, plain),
+        polling: polled::polling(connector, plain),
+    }
 }
 
 /// What a new instance cannot do without.

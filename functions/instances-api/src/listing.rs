@@ -219,6 +219,7 @@ mod tests {
             configuration: [("k".to_owned(), "x".repeat(bytes))].into(),
             routes: Vec::new(),
             place: None,
+            reconciles: None,
         }
     }
 

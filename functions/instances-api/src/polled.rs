@@ -3,6 +3,8 @@
 //! *Promise:* what an instance's configuration says counts from its change on: its place in the timing wheel is written with
 //! it (see [`records::instances`]), and its first poll does not wait for its turn.
 //!
+//! *Who is polled:* who says so, by webhooks alone or beside them ([`beside`]).
+//!
 //! *Failure:* a poll at once that could not be sent is logged. The change is made, and the instance's turn comes.
 
 use std::collections::BTreeMap;
@@ -43,9 +45,33 @@ pub(crate) fn in_turns(connector: &Connector, configuration: &BTreeMap<String, S
     said && connector.polling().is_some()
 }
 
-/// How an instance's provider is asked, where it is polled: in turns, or when its webhooks signal a change.
+/// Whether a connector's webhooks can be checked by polls.
+pub(crate) fn can_reconcile(connector: &Connector) -> bool {
+    connector.has_webhooks() && connector.polling().is_some()
+}
+
+/// How often an instance with this configuration is polled beside its webhooks; `None`: it is not, or polls in turns anyway.
+pub(crate) fn beside(connector: &Connector, configuration: &BTreeMap<String, String>) -> Option<Minutes> {
+    let by_webhooks = can_reconcile(connector) && !in_turns(connector, configuration);
+    Minutes::reconciling(configuration).filter(|_| by_webhooks)
+}
+
+/// Whether an instance's polls tell what its webhooks missed. Those that only signal a change tell nothing that there were to
+/// miss: polls beside them tell all.
+pub(crate) fn reconciles(connector: &Connector, configuration: &BTreeMap<String, String>) -> bool {
+    !connector.signals() && beside(connector, configuration).is_some()
+}
+
+/// How often an instance with this configuration is polled, for whatever reason; `None`: never in turns.
+pub(crate) fn turn(connector: &Connector, configuration: &BTreeMap<String, String>) -> Option<Minutes> {
+    interval(in_turns(connector, configuration), configuration).or_else(|| beside(connector, configuration))
+}
+
+/// How an instance's provider is asked, where it is polled: in turns, beside its webhooks, or when these signal a change.
 pub(crate) fn polling<'c>(connector: &'c Connector, configuration: &BTreeMap<String, String>) -> Option<&'c Polling> {
-    connector.polling().filter(|_| connector.signals() || in_turns(connector, configuration))
+    let polled =
+        || connector.signals() || in_turns(connector, configuration) || beside(connector, configuration).is_some();
+    connector.polling().filter(|_| polled())
 }
 
 /// How often an instance with this configuration is polled; `None`: never.
@@ -148,6 +174,7 @@ mod tests {
             configuration: BTreeMap::new(),
             routes: Vec::new(),
             place,
+            reconciles: None,
         }
     }
 

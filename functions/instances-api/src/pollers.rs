@@ -93,6 +93,9 @@ pub(crate) struct Polling {
     /// When the consent ends, where that is near.
     #[serde(skip_serializing_if = "Option::is_none")]
     consent_lapses: Option<String>,
+    /// Since when polls beside its webhooks find changes while no webhook comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhooks_quiet_since: Option<String>,
 }
 
 /// How an object is polled.
@@ -157,6 +160,12 @@ impl View<'_> {
         self.stopped.or_else(|| self.revoked().map(|_| Reason::ConsentRevoked))
     }
 
+    /// Since when its webhooks are quiet. What was noted before its polls were taken away and came back does not count.
+    fn webhooks_quiet(&self) -> Option<Timestamp> {
+        let noted = self.instance.reconciles;
+        self.look.health.webhooks_quiet.filter(|quiet| noted.is_some_and(|noted| noted <= *quiet))
+    }
+
     /// What fails among all objects, or before any is asked for.
     fn failing(&self, object: &str) -> Option<&Failing> {
         self.look.health.failing.get("").or_else(|| self.look.health.failing.get(object))
@@ -205,6 +214,7 @@ impl View<'_> {
             next_try: next.map(Timestamp::iso_seconds),
             recovered: self.look.health.recovered.map(Timestamp::iso_seconds),
             consent_lapses: self.lapses(),
+            webhooks_quiet_since: self.webhooks_quiet().map(Timestamp::iso_seconds),
         }
     }
 
@@ -252,7 +262,7 @@ impl<P: Platform> Api<P> {
                 if !can && !polled::wants(&instance.configuration) {
                     return Ok(None);
                 }
-                let minutes = polled::interval(in_turns, &instance.configuration);
+                let minutes = polled::turn(connector, &instance.configuration);
                 turn = minutes.map(Minutes::turn);
                 let never = in_turns && minutes.is_none();
                 match () {

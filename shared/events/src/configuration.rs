@@ -41,6 +41,9 @@ pub const OBJECTS: &str = "event.objects";
 pub const METADATA: &str = "event.metadata";
 /// Minutes between two polls; more than a day means never.
 pub const POLLER_REFRESH_INTERVAL: &str = "event.poller.refresh_interval";
+/// Minutes between two polls of an instance that is told by webhooks, which tell what these missed; more than a day means
+/// never.
+pub const RECONCILE_INTERVAL: &str = "event.reconcile.interval";
 /// From when on changes are told by the first poll of a resource, where that is not when the instance was made: a date as RFC
 /// 3339 has it.
 pub const POLLER_SINCE: &str = "event.poller.since";

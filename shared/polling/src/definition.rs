@@ -18,6 +18,7 @@
 //! signs: […]                            # see `verdict::Sign`
 //! paging: { link: {} }                  # of URLs that an instance configures itself; see `pagination::Paging`
 //! records: data                         # where their records are; without it the body, or its only list
+//! reconcile: { tolerance: 1 }           # webhooks tell dates that these can be compared with; see `reconcile::Reconcile`
 //! resources:
 //!   contacts:                           # the name is the object type; `{objectName}` stands for any
 //!     method: POST                      # GET is the default
@@ -70,6 +71,7 @@ use crate::dates::{DateFormat, Zone};
 use crate::pagination::Paging;
 use crate::path::Path;
 use crate::placeholders::{Template, UrlTemplate};
+use crate::reconcile::Reconcile;
 use crate::request::{BaseUrl, Body, RecordsAt};
 use crate::verdict::Sign;
 
@@ -121,6 +123,8 @@ pub struct Polling {
     pub paging: Option<Paging>,
     /// Where their records are.
     pub records: Option<Path>,
+    /// How what its webhooks tell is compared with what its polls find; `None`: it cannot be.
+    pub reconcile: Option<Reconcile>,
     /// What can be polled.
     #[serde(default)]
     pub resources: BTreeMap<String, Spanned<Resource>>,

@@ -15,6 +15,8 @@
 //! [`dates`] reads and writes dates in the patterns that the contract uses, [`placeholders`] fills them into what is asked,
 //! [`path`] finds the fields of a record, [`pagination`] leads from page to page.
 //!
+//! For instances that have webhooks as well, [`reconcile`] says which changes these told.
+//!
 //! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
 //! described, never quoted: it is the customer's data.
 
@@ -31,6 +33,7 @@ pub mod path;
 pub mod placeholders;
 pub mod poll;
 pub mod position;
+pub mod reconcile;
 pub mod request;
 mod same;
 pub mod verdict;

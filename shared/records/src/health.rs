@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `POLL#id` | `HEALTH` | which resources fail, since when, why, and when each is tried again; when a consent ends that soon does |
 //!
+//! Of an instance whose polls tell what its webhooks missed, it says as well since when these are quiet.
+//!
 //! It stands beside [where the polls stand](crate::polls), so a poll reads it with its one query. An instance whose polls
 //! never failed, and whose consent goes on, has none. It is written by polls alone, conditionally: of two that come to something at the same time one
 //! notes it, so what is told on account of it is told once.
@@ -42,6 +44,10 @@ pub struct Health {
     /// When the last failure ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Timestamp>,
+    /// Since when the polls beside its webhooks find changes while no webhook comes. It counts if what webhooks tell has been
+    /// noted since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhooks_quiet: Option<Timestamp>,
     /// Which write made the plan that it is about: one that was changed since is tried at once.
     pub plan: u64,
 }

@@ -11,6 +11,9 @@
 //!
 //! One that is polled, in turns or at a signal of its provider, has a [plan](plans) beside where its polls stand.
 //!
+//! One that is told by webhooks and polled to tell what these missed *reconciles*: since when, it keeps, for nobody noted
+//! before [what its webhooks told](crate::told).
+//!
 //! Written by the API alone, but for the secret that a provider hands to the receiver in a handshake.
 
 mod handshake;
@@ -78,6 +81,10 @@ pub struct Instance {
     /// Where in the timing wheel its item is, as last written; `None`: it is not polled. Kept here alone, as `routes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// Since when what its webhooks tell is noted, so that its polls tell the rest; `None`: it is not. Kept here alone, as
+    /// `routes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<Timestamp>,
 }
 
 impl Instance {
@@ -175,6 +182,8 @@ pub struct Derived<'a> {
     pub forget_handshake: bool,
     /// How often it is polled while it is not disabled and its events are on; `None`: never.
     pub polled: Option<Minutes>,
+    /// Whether its polls tell what its webhooks missed, and nothing else.
+    pub reconciles: bool,
     /// How the provider is asked, where the instance is polled in turns or when its provider signals a change; `None`: it is
     /// not, and has no [plan](plans).
     pub polling: Option<&'a Polling>,
@@ -250,6 +259,7 @@ pub async fn create<P: Platform>(
         configuration: provision.configuration,
         routes: Vec::new(),
         place: None,
+        reconciles: derived.reconciles.then_some(now),
     };
     instance.routes = routes::partitions(&instance, derived);
     loop {
@@ -348,6 +358,7 @@ pub async fn update<P: Platform>(
     instance.updated_at = platform.now();
     instance.routes = routes::partitions(&instance, derived);
     instance.place = derived.place(platform, &instance, before.instance.place).await?;
+    instance.reconciles = derived.reconciles.then(|| before.instance.reconciles.unwrap_or(instance.updated_at));
     let (mut writes, view) = views(platform, &instance, &secrets, &before.token, derived).await?;
     let main = put(platform, &instance, Condition::Version(before.version));
     let version = written_version(&main).unwrap_or(before.version);

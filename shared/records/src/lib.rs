@@ -17,6 +17,7 @@
 //! | [`budgets`] | `BUDGET#connector#provider account` / account; `BUDGET#connector` / account | accounts that their provider wants left alone |
 //! | [`signals`] | `SIGNAL#id` / `SIGNAL` | when a poll begins that a provider's signal asked for |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
+//! | [`told`] | `TOLD#instance#day` / type`#`id of the object | what webhooks told of it, for instances whose polls tell the rest |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
 //!
 //! There are no scans and no secondary indexes: an index is an item, written in the same transaction as what it points to.
@@ -40,6 +41,7 @@ pub mod refused;
 pub mod retries;
 mod schema;
 pub mod signals;
+pub mod told;
 pub mod wheel;
 
 pub use instances::plans;

@@ -96,6 +96,7 @@ fn derived<'a>(connector: &'a Connector, account: Option<&'a str>) -> Derived<'a
         accountless: connector.verifies_without_account(),
         forget_handshake: false,
         polled: None,
+        reconciles: false,
         polling: None,
     }
 }

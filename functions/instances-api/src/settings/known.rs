@@ -9,9 +9,9 @@ use polling::oauth;
 use records::instances::MAPPING_PREFIX;
 
 use crate::consent;
-use crate::polled::POLLING;
+use crate::polled::{self, POLLING};
 
-/// Smallest and largest `event.poller.refresh_interval` in minutes. The old product's users wrote the largest to switch
+/// Smallest and largest `event.poller.refresh_interval` and `event.reconcile.interval` in minutes. The old product's users wrote the largest to switch
 /// polling off.
 pub(crate) const MINUTES: std::ops::RangeInclusive<u32> = 1..=999_999_999;
 
@@ -96,7 +96,7 @@ const fn known(
 }
 
 /// All of them, in the order in which they are listed.
-pub(crate) const KNOWN: [Known; 32] = [
+pub(crate) const KNOWN: [Known; 33] = [
     known(
         keys::ENABLED,
         Kind::Boolean,
@@ -206,6 +206,13 @@ pub(crate) const KNOWN: [Known; 32] = [
         "Minutes between two polls; more than 1440 switch polling off",
     ),
     known(
+        keys::RECONCILE_INTERVAL,
+        Kind::Minutes,
+        None,
+        "Event reconcile interval (mins)",
+        "Minutes between two polls that tell what webhooks missed; unset, or more than 1440, there are none",
+    ),
+    known(
         keys::POLLER_SINCE,
         Kind::Date,
         None,
@@ -265,6 +272,7 @@ pub(crate) fn listed(connector: &Connector) -> impl Iterator<Item = &str> {
     let known = KNOWN.iter().map(|known| known.key);
     let known = known.filter(move |key| maps || !key.starts_with(MAPPING_PREFIX));
     let known = known.filter(move |key| consents || !OAUTH.contains(key));
+    let known = known.filter(move |key| polled::can_reconcile(connector) || *key != keys::RECONCILE_INTERVAL);
     let own = connector.required().iter().chain(connector.secret_keys()).map(String::as_str);
     known.chain(own.filter(move |key| find(key).is_none() || !consents && OAUTH.contains(key)))
 }

@@ -37,11 +37,12 @@ const KEYS: usize = 256;
 /// ([`platform::limits::ITEM_BYTES`]) beside name and tags.
 const TOTAL_BYTES: usize = 192 * 1024;
 /// The keys that say what is polled, and whether.
-const POLLED: [&str; 4] = [
+const POLLED: [&str; 5] = [
     configuration::VENDOR_TYPE,
     configuration::POLLER_CONFIGURATION,
     configuration::POLLER_URLS,
     configuration::OBJECTS,
+    configuration::RECONCILE_INTERVAL,
 ];
 /// What the names begin with under which records seal secrets of their own beside the configuration's.
 const RESERVED: char = '#';
@@ -213,10 +214,9 @@ impl Rules<'_> {
 
     /// An instance that polls says what, in words that can be understood: else it would never be told of anything.
     fn check_polled(&self, settings: &Settings) -> Result<(), Invalid> {
-        let Some(polling) = self.connector.polling().filter(|_| polled::in_turns(self.connector, &settings.plain))
-        else {
-            return Ok(());
-        };
+        let (connector, plain) = (self.connector, &settings.plain);
+        let polled = polled::in_turns(connector, plain) || polled::beside(connector, plain).is_some();
+        let Some(polling) = connector.polling().filter(|_| polled) else { return Ok(()) };
         let Configuration { resources, problems, .. } = polling::configuration::read(&settings.plain);
         let unknown = resources.iter().filter_map(|resource| Query::resolve(polling, resource).err());
         if let Some(Problem { resource, field, given, accepted }) = problems.into_iter().chain(unknown).next() {

@@ -105,6 +105,13 @@ impl Rules<'_> {
                 }
             }
             Kind::Minutes => {
+                if key == configuration::RECONCILE_INTERVAL && !polled::can_reconcile(self.connector) {
+                    let accepted = format!(
+                        "nothing here: {} cannot be polled beside webhooks, so nothing tells what these missed",
+                        self.connector.name()
+                    );
+                    return refused(text::quoted(text), accepted);
+                }
                 let digits = text.bytes().all(|byte| byte.is_ascii_digit());
                 if !digits || !text.parse().is_ok_and(|minutes| MINUTES.contains(&minutes)) {
                     let accepted = format!("a whole number of minutes, {} to {}", MINUTES.start(), MINUTES.end());

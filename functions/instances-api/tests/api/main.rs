@@ -15,6 +15,7 @@ mod ping;
 mod polled;
 mod pollers;
 mod provisioning;
+mod reconciling;
 mod release;
 mod replacing;
 mod world;

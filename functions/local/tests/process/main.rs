@@ -13,6 +13,7 @@ mod elsewhere;
 mod flows;
 mod kill;
 mod metrics;
+mod reconciling;
 mod returned;
 mod start;
 mod stop;

@@ -17,7 +17,7 @@
 //! poll, however many resources changed. A large change takes many steps, so neither memory nor what a crash repeats grows
 //! with it.
 //!
-//! *Where a resource begins*, the module `settle` says.
+//! *Where a resource begins*, the module `settle` says; what is left out where webhooks tell as well, `reconcile`.
 //!
 //! *The order* of resources begins at a random one: were it always the same, a slow resource would leave no time for those
 //! after it.
@@ -28,7 +28,9 @@ mod credential;
 mod fetch;
 mod gate;
 mod outcome;
+mod quiet;
 mod read;
+mod reconcile;
 mod settle;
 mod step;
 mod vitals;
@@ -128,7 +130,8 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     let gate = Gate::new(&plan, key, polling.budget, (worker.accounts, worker.slot), worker.asks_until);
     gate.open(worker.platform).await?;
     let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
-    let settled = settle(&standing.state, &asked, plan.created_at, since(&plan.settings));
+    let stored = reconcile::noted(&plan, &standing.state);
+    let settled = settle(&stored, &asked, reconcile::beginning(&plan), since(&plan.settings));
     let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
         worker,
@@ -141,6 +144,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
         standing,
         step,
         told: 0,
+        told_before: 0,
         left_out: 0,
         finished: BTreeSet::new(),
         troubles: BTreeMap::new(),
@@ -167,6 +171,8 @@ struct InstancePoll<'w, 'a, P, F> {
     /// What is not told yet, and where it leads.
     step: Step,
     told: usize,
+    /// What was found and webhooks told.
+    told_before: usize,
     left_out: usize,
     finished: BTreeSet<String>,
     troubles: BTreeMap<String, Trouble>,
@@ -181,6 +187,7 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
         let lasts = Some(self.keeper.lasts());
         self.keeper.end(self.worker.platform).await;
         self.gate.share(self.worker.platform).await;
+        reconcile::count(&self.plan, self.told_before, self.told);
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
         let Self { told, left_out, finished, troubles, .. } = self;
@@ -197,7 +204,8 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
         let first = usize::try_from(self.worker.platform.random().bits() % count).unwrap_or(0);
         let (before, from) = asked.queries.split_at(first);
         for query in from.iter().chain(before).filter(|query| !vitals.rest(&query.name)) {
-            if let Some(end) = self.ask(query).await? {
+            let query = reconcile::query(&self.plan, query);
+            if let Some(end) = self.ask(&query).await? {
                 return Ok(end);
             }
         }
@@ -218,9 +226,11 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
                 settings: &self.plan.settings,
                 gate: &self.gate,
             };
-            let Reading { found, stop, more, left_out } =
+            let Reading { mut found, stop, more, left_out } =
                 asker.read(query, self.step.place(&query.name), self.step.room()).await;
             self.left_out += left_out;
+            let (platform, changes) = (self.worker.platform, &mut found.changes);
+            self.told_before += reconcile::leave_out(platform, &self.plan, self.polling, query, changes).await;
             self.step.add(&self.plan, query, found).map_err(End::Ours)?;
             if self.step.is_full() {
                 self.tell().await?;

@@ -26,6 +26,7 @@ use records::health::{self, Failing, Health, Stored};
 use records::plans::Read;
 use records::wheel::Minutes;
 
+use super::quiet::Webhooks;
 use super::{End, Lasts, Outcome, Trouble};
 
 /// The pause after the first failure; each further one doubles it.
@@ -50,6 +51,8 @@ pub(super) struct Vitals {
     stored: Stored,
     plan: Version,
     interval: Option<Minutes>,
+    /// What is known of its webhooks, where its polls tell what these missed.
+    webhooks: Webhooks,
     /// What is configured, usable or not.
     resources: BTreeSet<String>,
     /// What is left out of this poll.
@@ -72,13 +75,14 @@ impl Vitals {
         if let Some(error) = &read.health.unreadable {
             tracing::warn!(instance = %read.plan.instance, error, "how its polls fare cannot be read, and is noted anew");
         }
-        let interval = Minutes::configured(&read.plan.settings);
+        let interval = read.plan.interval();
         let heeds = !asked && read.health.health.is_of(read.version);
         let rests = |name: &&String| heeds && rests(&read.health.health, name, interval, now);
         Self {
             instance: read.plan.instance,
             connector: read.plan.connector.clone(),
             resting: resources.iter().filter(rests).cloned().collect(),
+            webhooks: Webhooks { noted: read.plan.reconciles, quiet: read.health.health.webhooks_quiet },
             stored: read.health.clone(),
             plan: read.version,
             interval,
@@ -100,9 +104,22 @@ impl Vitals {
 
     /// Notes what the poll came to, and tells the operator of what is new.
     pub(super) async fn note<P: Platform>(&self, platform: &P, outcome: &Outcome) {
-        let Some((health, tidings)) = self.after(outcome, platform.now()) else { return };
+        let heard = self.webhooks.listen(platform, self.instance, outcome.told).await;
+        let (mut health, tidings) = match self.after(outcome, platform.now()) {
+            Some(noted) => noted,
+            None if heard.is_some() => (self.stored.health.clone(), Vec::new()),
+            None => return,
+        };
+        if let Some(heard) = heard {
+            health.webhooks_quiet = heard.since();
+        }
         match health::put(platform, self.instance, &self.stored, &health).await {
-            Ok(true) => tidings.iter().for_each(|tidings| self.tell(tidings)),
+            Ok(true) => {
+                tidings.iter().for_each(|tidings| self.tell(tidings));
+                if let Some(heard) = heard {
+                    heard.tell(self.instance, &self.connector);
+                }
+            }
             // Another poll's note stands, and has told.
             Ok(false) => {}
             Err(error) => {
@@ -115,8 +132,8 @@ impl Vitals {
     fn after(&self, outcome: &Outcome, now: Timestamp) -> Option<(Health, Vec<Tidings>)> {
         let before = &self.stored.health;
         let changed = !before.is_of(self.plan);
-        let mut after =
-            Health { failing: before.failing.clone(), recovered: before.recovered, ..Health::of(self.plan) };
+        let (recovered, webhooks_quiet) = (before.recovered, before.webhooks_quiet);
+        let mut after = Health { failing: before.failing.clone(), recovered, webhooks_quiet, ..Health::of(self.plan) };
         after.failing.retain(|name, _| name == ALL || self.resources.contains(name));
         let mut tidings = Vec::new();
         for (name, error, slowed) in failures(outcome) {
@@ -270,8 +287,9 @@ mod tests {
         let heeds = !asked && health.is_of(plan);
         let resting = resources.iter().filter(|name| heeds && rests(&health, name, interval, now)).cloned().collect();
         stored.health = health;
-        let instance = InstanceId::from_random(7);
-        Vitals { instance, connector: "api".into(), stored, plan, interval, resources: resources.into(), resting }
+        let (instance, connector) = (InstanceId::from_random(7), "api".into());
+        let webhooks = Webhooks { noted: None, quiet: None };
+        Vitals { instance, connector, stored, plan, interval, webhooks, resources: resources.into(), resting }
     }
 
     fn outcome(end: End, troubles: &[(&str, Trouble)]) -> Outcome {

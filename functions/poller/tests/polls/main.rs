@@ -7,6 +7,7 @@ mod crashes;
 mod cursors;
 mod grants;
 mod health;
+mod reconciling;
 mod sockets;
 mod steps;
 mod telling;

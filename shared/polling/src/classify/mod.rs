@@ -241,6 +241,11 @@ impl Rules {
         said.unwrap_or(&self.object_type)
     }
 
+    /// Whether a record's date is that of its last change.
+    pub(crate) fn date_moves(&self) -> bool {
+        !self.by_cursor && self.updated.is_some() && !self.created_is_updated()
+    }
+
     fn created_is_updated(&self) -> bool {
         matches!((&self.updated, &self.created), (Some(updated), Some(created)) if updated.path == created.path)
     }

@@ -162,8 +162,8 @@ impl<'a> Poll<'a> {
         // The first answer's: what was indexed while the others were read may be dated later.
         let shown = clock(headers).filter(|theirs| theirs.since(self.start).max(self.start.since(*theirs)) <= MAX_SKEW);
         self.theirs = self.theirs.or(shown);
-        let start = self.theirs.unwrap_or(self.start);
-        let moment = self.position.moment(self.query.overlap, start, shown.unwrap_or(start));
+        let clock = shown.or(self.theirs).unwrap_or(self.start);
+        let moment = self.position.moment(self.query.overlap, self.until(), clock);
         for record in page.records {
             let known = |object_id: &str| self.position.knows(object_id) || self.seen.knows(object_id);
             match self.query.rules.classify(record, &moment, known) {
@@ -198,6 +198,11 @@ impl<'a> Poll<'a> {
         Ok(Step::Done)
     }
 
+    /// Up to when on the provider's clock changes count: what came later, or is too young, waits.
+    fn until(&self) -> Timestamp {
+        self.theirs.unwrap_or(self.start).minus(self.query.grace)
+    }
+
     /// How many changes were found so far.
     #[must_use]
     pub fn found(&self) -> usize {
@@ -216,8 +221,7 @@ impl<'a> Poll<'a> {
             }
             Place::Position(position) => {
                 let through = self.query.through(&self.progress, self.ended);
-                let start = self.theirs.unwrap_or(self.start);
-                let advance = position.advance(&self.seen, through, start, self.query.overlap);
+                let advance = position.advance(&self.seen, through, self.until(), self.query.overlap);
                 let worth = position.worth_storing(&advance.position, news);
                 (Place::Position(advance.position), advance.forgotten, worth)
             }

@@ -45,6 +45,8 @@ pub struct Query {
     pub rules: Rules,
     /// How long is looked at again.
     pub overlap: Duration,
+    /// What changed within so long before the poll began waits for a later one.
+    pub grace: Duration,
     way: Way,
     /// What is asked for the rest of a poll whose answer was cut off.
     beyond: Option<Box<Way>>,

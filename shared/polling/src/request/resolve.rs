@@ -76,6 +76,7 @@ impl Query {
                 selects: known.selects,
             },
             overlap: Duration::from_secs(known.overlap.unwrap_or(polling.overlap)),
+            grace: Duration::ZERO,
             way: Way {
                 ask: Ask::Known {
                     method: known.method,
@@ -119,6 +120,7 @@ impl Query {
                 selects: url.asks_since(),
             },
             overlap: Duration::from_secs(polling.overlap),
+            grace: Duration::ZERO,
             way: Way {
                 ask: Ask::Own(url),
                 paging: configured

@@ -8,6 +8,9 @@
 //! configuration without secrets, and of the secrets those alone that the connector's requests are made with, sealed for
 //! the poller. What concerns callbacks is left out: the poller calls none.
 //!
+//! *Upgrade:* a version that knows of no reconciliation wrote neither since when nor in which wheel: then the instance
+//! is polled, if it is, for all that changed, and how often its configuration says.
+//!
 //! A value that cannot be understood is as good as none: nothing is filtered by it.
 
 use std::collections::BTreeMap;
@@ -23,6 +26,7 @@ use super::sealed::{Sealed, open, seal};
 use super::{Instance, Secrets};
 use crate::grants::Kept;
 use crate::polls::{self, Standing};
+use crate::wheel::Minutes;
 use crate::{RecordError, health, schema};
 
 const PLAN: &str = "PLAN";
@@ -55,6 +59,12 @@ pub struct Plan {
     pub keep_nulls: bool,
     /// Whom the queue takes this instance's messages to concern: those with the same callback share a group.
     pub group: String,
+    /// Since when what its webhooks tell is noted, so that its polls tell the rest; `None`: they tell all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<Timestamp>,
+    /// The wheel that it is in; `None`: in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    turn: Option<Minutes>,
     /// The configuration, without secrets and what concerns callbacks: what to poll, and what fills its placeholders.
     pub settings: BTreeMap<String, String>,
     secrets: Sealed,
@@ -69,6 +79,12 @@ impl Plan {
         let listed = |name: &&str| self.objects.contains(&name.to_lowercase());
         (self.objects.is_empty() || names.iter().any(listed))
             && metadata::wants(&self.event_types, object_type, event_type)
+    }
+
+    /// How often it is polled, if it is in turns.
+    #[must_use]
+    pub fn interval(&self) -> Option<Minutes> {
+        self.turn.or_else(|| Minutes::configured(&self.settings))
     }
 
     /// The secrets that the provider is asked with, by configuration key.
@@ -104,6 +120,8 @@ pub async fn put<P: Platform>(
     let is_needed = |name: &str| needed.iter().any(|key| key.as_ref() == name);
     let secrets = secrets.iter().filter(|(name, _)| is_needed(name)).map(|(name, secret)| (name.as_str(), secret));
     let settings = instance.configuration.iter().filter(|(name, _)| !name.starts_with(CALLBACKS));
+    // What is not wanted of webhooks is not missed.
+    let types = if instance.reconciles.is_some() { metadata::webhook_types } else { metadata::polling_types };
     let plan = Plan {
         instance: instance.id,
         account: instance.account,
@@ -113,11 +131,13 @@ pub async fn put<P: Platform>(
         disabled: instance.disabled,
         events_on: instance.events_on(),
         objects: instance.objects(),
-        event_types: instance.setting(METADATA).and_then(|text| metadata::polling_types(text).ok()).unwrap_or_default(),
+        event_types: instance.setting(METADATA).and_then(|text| types(text).ok()).unwrap_or_default(),
         keep_nulls: instance
             .setting(FILTER_RESPONSE_NULLS)
             .is_some_and(|value| configuration::boolean(value) == Ok(false)),
         group: instance.group(),
+        reconciles: instance.reconciles,
+        turn: instance.place.map(|place| place.minutes),
         settings: settings.map(|(name, value)| (name.clone(), value.clone())).collect(),
         secrets: seal(platform, Purpose::Poll, &place, secrets.collect()).await?,
     };

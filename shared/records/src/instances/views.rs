@@ -74,6 +74,9 @@ pub struct CallbackView {
     /// Whether each event goes to the event bus as well.
     #[serde(default)]
     pub flows: bool,
+    /// Whether what its webhooks tell is noted for its polls.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reconciles: bool,
     /// Leave out of notifications what the old product did not send.
     pub strict: bool,
     /// As [`WebhookView::group`].
@@ -256,6 +259,7 @@ pub(super) async fn views<P: Platform>(
         tags: instance.tags.clone(),
         url: instance.setting(configuration::CALLBACK_URL).map(str::to_owned),
         flows: instance.flows_on(),
+        reconciles: instance.reconciles.is_some(),
         strict: instance.setting(configuration::CONTRACT) == Some("strict"),
         group: instance.group(),
         username: instance

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use events::configuration::POLLER_REFRESH_INTERVAL;
+use events::configuration::{POLLER_REFRESH_INTERVAL, RECONCILE_INTERVAL};
 use events::{InstanceId, Timestamp, time::MINUTE_MS};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -34,6 +34,12 @@ impl Minutes {
             configuration.get(POLLER_REFRESH_INTERVAL).map(|minutes| minutes.trim()).filter(|set| !set.is_empty());
         // What is no number was let in by a version that did not check it.
         Self::new(set.and_then(|minutes| minutes.parse().ok()).unwrap_or(DEFAULT_MINUTES))
+    }
+
+    /// How often an instance with this configuration is polled beside its webhooks, where it has those; `None`: never.
+    #[must_use]
+    pub fn reconciling(configuration: &BTreeMap<String, String>) -> Option<Self> {
+        Self::new(configuration.get(RECONCILE_INTERVAL)?.trim().parse().ok()?)
     }
 
     /// The interval of so many minutes; `None`: not polled.
