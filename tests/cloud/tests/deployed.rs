@@ -45,12 +45,16 @@ fn platform(stack: &Stack) -> AwsPlatform {
 
 /// How many messages wait in a queue, or are worked on.
 async fn held(stack: &Stack, queue: &str) -> u32 {
-    let (visible, hidden) =
-        (QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible);
+    // The poll of a signal is delayed.
+    let kinds = [
+        QueueAttributeName::ApproximateNumberOfMessages,
+        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+    ];
     let request = cloud::sqs_at(stack.aws()).get_queue_attributes().queue_url(&stack.outputs[queue]);
-    let answer = request.attribute_names(visible.clone()).attribute_names(hidden.clone()).send().await.unwrap();
+    let answer = request.set_attribute_names(Some(kinds.to_vec())).send().await.unwrap();
     let attributes = answer.attributes.unwrap();
-    attributes[&visible].parse::<u32>().unwrap() + attributes[&hidden].parse::<u32>().unwrap()
+    kinds.iter().filter_map(|kind| attributes.get(kind)).map(|count| count.parse::<u32>().unwrap()).sum()
 }
 
 impl Deployment for Account {
