@@ -5,6 +5,9 @@
 //! answer. What a consent brought stays with the instance when its configuration is replaced, until there is another, or
 //! somebody unsets it.
 //!
+//! *Bounded:* an account shows a provider few codes at the same time, as the module `turns` says; a further one is 429, and is
+//! not spent.
+//!
 //! *Failure:* what the provider refuses is 400 and says which part of the request it may be; a provider that does not answer,
 //! or not as it should, is 502, and whether the code is spent is then unknown: the customer consents again.
 
@@ -14,7 +17,7 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use connectors::Connector;
 use egress::exchange::{ExchangeRequest, NoAnswer};
-use events::configuration;
+use events::{AccountId, configuration};
 use platform::Platform;
 use polling::definition::{Authentication, Oauth2, Polling};
 use polling::oauth::{
@@ -32,11 +35,15 @@ use crate::authorization::Identity;
 use crate::invalid::Invalid;
 use crate::query::Parameters;
 use crate::settings::Settings;
+use crate::turns::Turns;
 use crate::wire::{Changes, Given, ProviderData};
 use crate::{Api, elements, text};
 
 /// The parameters of a consent's URL that stand in a provider's address: settings of the same name.
 const PLACES: [&str; 2] = ["siteAddress", "subdomain"];
+
+/// The codes that are being exchanged.
+static EXCHANGES: Turns = Turns::of("codes of this account are exchanged");
 
 /// Where a customer consents.
 #[derive(Debug, Serialize)]
@@ -92,9 +99,10 @@ impl Consented {
     }
 }
 
-/// Exchanges the code that a request brings, if it does; `settings` are those that the instance is to have.
+/// Exchanges the code that a request of `account` brings, if it does; `settings` are those that the instance is to have.
 pub(crate) async fn exchange<P: Platform>(
     api: &Api<P>,
+    account: AccountId,
     connector: &Connector,
     given: &Given,
     settings: &Settings,
@@ -128,6 +136,7 @@ pub(crate) async fn exchange<P: Platform>(
     let request = request.map_err(|error| Invalid::new("configuration", "another", error.to_string()))?;
     let url = Url::parse(&request.url).map_err(|error| Problem::Broken(error.to_string()))?;
     let TokenRequest { form, basic, chosen, .. } = request;
+    let _turn = EXCHANGES.take(account)?;
     let asked = api.tokens.ask(ExchangeRequest { url, form, basic, chosen }).await;
     let answer = asked.map_err(|failure| match failure {
         NoAnswer::Ours(cause) => Problem::Broken(cause),

@@ -54,7 +54,7 @@ async fn make<P: Platform>(api: &Api<P>, account: &Account, given: Given) -> Res
     let rules = api.rules(connector);
     let none = BTreeMap::new();
     let mut settings = rules.provision(given.configuration.as_ref().unwrap_or(&none))?;
-    if let Some(consented) = consent::exchange(api, connector, &given, &settings).await? {
+    if let Some(consented) = consent::exchange(api, account.id, connector, &given, &settings).await? {
         settings = rules.change(settings, consented.changes())?;
     }
     let account_key = account_key(connector, &settings.plain);
@@ -154,7 +154,7 @@ async fn consented<P: Platform>(
     let before = load(api, target).await?;
     let connector = connector(api, &before.instance)?;
     let settings = wanted(&before, &api.rules(connector))?;
-    consent::exchange(api, connector, given, &settings).await
+    consent::exchange(api, target.account.id, connector, given, &settings).await
 }
 
 fn with_consent(rules: &Rules<'_>, settings: Settings, consented: Option<&Consented>) -> Result<Settings, Invalid> {

@@ -52,6 +52,7 @@ mod release;
 mod resource;
 mod settings;
 mod text;
+mod turns;
 mod where_clause;
 mod wire;
 

@@ -14,18 +14,14 @@
 //! ping would be told on to other instances as if it were a change. It is 400 and not 409 because the instance's
 //! configuration, the caller's, is what must change.
 //!
-//! *Bounded:* [`AT_ONCE`] for each account and process; more are 429. By account, so that one whose callback hangs keeps
-//! nobody else from pinging. On AWS each process answers one request at a time and its concurrency is the bound.
+//! *Bounded* for each account, as the module `turns` says; more are 429.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::State;
 use egress::callback::{self, Credentials, Notice};
 use egress::{Answer as Answered, CallbackRequest, CertificateDetails, Failure, Refusal, Stage};
-use events::{
-    AccountId, Batch, Event, EventId, EventType, Notification, NotificationId, Source, Timestamp, configuration,
-};
+use events::{Batch, Event, EventId, EventType, Notification, NotificationId, Source, Timestamp, configuration};
 use platform::Platform;
 use records::instances::{self, CallbackCredentials, CallbackView, Instance};
 use serde::Serialize;
@@ -33,10 +29,11 @@ use url::Url;
 
 use crate::answer::{Answer, Problem};
 use crate::authorization::Target;
+use crate::turns::Turns;
 use crate::{Api, text};
 
-/// Pings of one account at work in this process: a person or two trying their callbacks, and no tool for flooding one.
-const AT_ONCE: usize = 3;
+/// The pings at work.
+static PINGS: Turns = Turns::of("pings of this account");
 
 /// How much of the callback's answer is shown, in characters: as much as a failed delivery keeps.
 const SHOWN_CHARS: usize = 200;
@@ -91,7 +88,7 @@ pub(crate) async fn ping<P: Platform>(State(api): State<Arc<Api<P>>>, target: Ta
         let key = configuration::CALLBACK_URL;
         return Err(Problem::Invalid(format!("the instance has no callback to ping: set {key} first")));
     };
-    let _turn = Turn::take(target.account.id).ok_or(Problem::TooMany("pings of this account"))?;
+    let _turn = PINGS.take(target.account.id)?;
     let began = platform.now();
     let (batch, notification_id) = batch(&instance, began, platform.random().bits());
     let outcome = match api.policy.check(text) {
@@ -241,37 +238,6 @@ fn hint(outcome: &Result<Answered, Failure>) -> Option<&'static str> {
     }
 }
 
-/// The pings at work, by account.
-static AT_WORK: LazyLock<Mutex<HashMap<AccountId, usize>>> = LazyLock::new(Mutex::default);
-
-/// One ping's place among its account's.
-struct Turn(AccountId);
-
-impl Turn {
-    /// A place, if one is free.
-    fn take(account: AccountId) -> Option<Self> {
-        let mut at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = at_work.entry(account).or_default();
-        if *count >= AT_ONCE {
-            return None;
-        }
-        *count += 1;
-        Some(Self(account))
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = at_work.get(&self.0).copied().unwrap_or_default();
-        if count > 1 {
-            at_work.insert(self.0, count - 1);
-        } else {
-            at_work.remove(&self.0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -325,25 +291,6 @@ mod tests {
             let outcome = answered(status);
             prop_assert!(!(200..300).contains(&status) || hint(&outcome).is_none());
             prop_assert_eq!(tls(https, &outcome).is_some(), https);
-        }
-
-        #[test]
-        fn an_account_has_at_most_so_many_turns_and_gets_each_back(takes in proptest::collection::vec(any::<bool>(), 0..40)) {
-            // An account that no other test uses.
-            let account = AccountId(u32::MAX);
-            let mut turns = Vec::new();
-            for take in takes {
-                if take {
-                    let free = turns.len() < AT_ONCE;
-                    let turn = Turn::take(account);
-                    prop_assert_eq!(turn.is_some(), free);
-                    turns.extend(turn);
-                } else {
-                    turns.pop();
-                }
-            }
-            drop(turns);
-            prop_assert!(!AT_WORK.lock().unwrap().contains_key(&account));
         }
     }
 }

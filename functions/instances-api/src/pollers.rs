@@ -1,7 +1,7 @@
 //! How an instance's polls fare, for who asks why nothing comes.
 //!
 //! *Promise:* what is shown is what the poller goes by: where each object stands, what fails since when and why, when it is
-//! tried again, and what stopped the polls. Nothing of the provider's tokens is read here, and no secret is in a reason.
+//! tried again, and what stopped the polls, and when a consent ends that is about to. Nothing of the provider's tokens is read here, and no secret is in a reason.
 //!
 //! *Records* are one for each object that an instance is configured to poll: one that is taken out of the configuration has
 //! none from then on, and one that is added has one before its first poll, which says so.
@@ -93,6 +93,9 @@ pub(crate) struct Polling {
     /// Since when polls beside its webhooks find changes while no webhook comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     webhooks_quiet_since: Option<String>,
+    /// When the consent ends, where that is near.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent_lapses: Option<String>,
 }
 
 /// How an object is polled.
@@ -112,6 +115,8 @@ pub(crate) struct Record {
     failures: u32,
     last_error: Option<String>,
     next_try: Option<String>,
+    /// When the consent ends, where that is near.
+    consent_lapses: Option<String>,
 }
 
 /// An instance that is not polled.
@@ -137,10 +142,18 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// What was noted of the present consent: an instance that was changed since may have another.
+    fn of_consent(&self, noted: Option<Timestamp>) -> Option<Timestamp> {
+        noted.filter(|_| self.look.plan.is_none_or(|plan| self.look.health.is_of(plan)))
+    }
+
     /// Whether a consent was lost that nobody renewed since.
     fn revoked(&self) -> Option<Timestamp> {
-        let health = &self.look.health;
-        health.revoked.filter(|_| self.look.plan.is_none_or(|plan| health.is_of(plan)))
+        self.of_consent(self.look.health.revoked)
+    }
+
+    fn lapses(&self) -> Option<String> {
+        self.of_consent(self.look.health.lapses).map(Timestamp::iso_seconds)
     }
 
     fn reason(&self) -> Option<Reason> {
@@ -201,6 +214,7 @@ impl View<'_> {
             next_try: next.map(Timestamp::iso_seconds),
             recovered: self.look.health.recovered.map(Timestamp::iso_seconds),
             webhooks_quiet_since: self.webhooks_quiet().map(Timestamp::iso_seconds),
+            consent_lapses: self.lapses(),
         }
     }
 
@@ -225,6 +239,7 @@ impl View<'_> {
             failures: failing.map_or(0, |failing| failing.failures),
             last_error: failing.map(|failing| failing.error.clone()),
             next_try: failing.filter(|_| reason.is_none()).map(|failing| failing.next.iso_seconds()),
+            consent_lapses: self.lapses(),
             object_name: object,
         }
     }

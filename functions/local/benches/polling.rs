@@ -7,8 +7,9 @@
 //!
 //! 1. *Each in its minute:* instances of a loopback provider that has nothing new, polled every minute. When each is asked for is
 //!    compared with its own second of the minute: how many were polled in every full minute, and how late.
-//! 2. *As fast as can be:* the same instances in jobs as the wheel makes them, against a loop that asks the same provider with the
-//!    same client library, at the same concurrency, and reads each answer as JSON; in turns.
+//! 2. *As fast as can be:* the same instances in jobs as the wheel makes them, by as many workers as the server has, against a loop
+//!    that asks the same provider with the same client library, by as many tasks and at the same concurrency, and reads each
+//!    answer as JSON; in turns.
 //! 3. *What a tick costs:* finding who is due and packing them into jobs, with those who are due alone in the table, and beside
 //!    a million that are not.
 //!
@@ -30,7 +31,7 @@ use events::message::{POLLS, PollsJob};
 use events::{InstanceId, Message, Timestamp};
 use futures_util::stream::{self, StreamExt as _};
 use platform::{Clock, OsRandom, Platform as _, Queue as _, SystemClock, Table as _, Write};
-use poller::{AT_ONCE, Accounts, Due, Poll, Polled, Poller, Times, poll_all, tick};
+use poller::{AT_ONCE, Accounts, Due, Poll, Polled, Poller, Queries, Times, poll_all, tick};
 use records::wheel::{self, Minutes, Place};
 use support::{Server, answering, percentile};
 
@@ -138,23 +139,43 @@ fn open(folder: &Path, clock: Arc<dyn Clock>) -> Embedded {
     Embedded::open(folder, Options::new(clock, Arc::new(OsRandom), Duration::from_secs(120))).unwrap()
 }
 
+/// What there is to do, for each worker its part.
+fn dealt<T: Clone>(all: &[T]) -> impl Iterator<Item = Vec<T>> {
+    (0..JOBS).map(|worker| all.iter().skip(worker).step_by(JOBS).cloned().collect())
+}
+
+/// Waits for all workers.
+async fn all(workers: impl Iterator<Item = tokio::task::JoinHandle<()>>) {
+    // Whoever maps lazily starts one worker at a time.
+    let workers: Vec<_> = workers.collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+}
+
 /// Phase 2.
 async fn as_fast_as_can_be(folder: &Path, instances: &[InstanceId]) {
     let platform = open(folder, Arc::new(SystemClock));
     let policy = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], None);
     let fetch = Client::new(policy, Limits::fetching()).unwrap();
-    let (catalogue, accounts) = (connectors::catalogue(), Accounts::default());
-    let poller = Poller { platform: &platform, fetch: &fetch, catalogue, accounts: &accounts };
+    let worker = Arc::new((platform, fetch, Accounts::default(), Queries::default()));
     let jobs: Vec<PollsJob> = instances
         .chunks(POLLS)
         .map(|some| PollsJob { instances: some.to_vec(), at: SystemClock.now(), failed: 0 })
         .collect();
     let polls = async || {
-        let job = async |job: &PollsJob| {
-            let end = SystemClock.now().plus(Duration::from_secs(600));
-            poll_all(&platform, &poller, job, Times { begin: end, end }, std::future::pending()).await.unwrap();
-        };
-        stream::iter(&jobs).for_each_concurrent(JOBS, job).await;
+        let each = dealt(&jobs).map(|jobs| {
+            let worker = Arc::clone(&worker);
+            tokio::spawn(async move {
+                let (platform, fetch, accounts, queries) = &*worker;
+                let poller = Poller { platform, fetch, catalogue: connectors::catalogue(), accounts, queries };
+                for job in jobs {
+                    let end = SystemClock.now().plus(Duration::from_secs(600));
+                    poll_all(platform, &poller, &job, Times { begin: end, end }, std::future::pending()).await.unwrap();
+                }
+            })
+        });
+        all(each).await;
     };
 
     let asked = Arc::new(Asked::default());
@@ -162,13 +183,19 @@ async fn as_fast_as_can_be(folder: &Path, instances: &[InstanceId]) {
     egress::crypto::provide();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let bare = async || {
-        let ask = |_| async {
-            let url = format!("http://{provider}{PATH}?since=2026-01-01T00%3A00%3A00Z");
-            let answer = client.get(url).header("authorization", "Bearer key").send().await.unwrap();
-            let body: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-            assert!(body["data"].is_array());
-        };
-        stream::iter(instances).for_each_concurrent(JOBS * AT_ONCE, ask).await;
+        let each = dealt(instances).map(|instances| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let ask = |_| async {
+                    let url = format!("http://{provider}{PATH}?since=2026-01-01T00%3A00%3A00Z");
+                    let answer = client.get(url).header("authorization", "Bearer key").send().await.unwrap();
+                    let body: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+                    assert!(body["data"].is_array());
+                };
+                stream::iter(instances).for_each_concurrent(AT_ONCE, ask).await;
+            })
+        });
+        all(each).await;
     };
     // Connections are opened and definitions read before anything is counted.
     polls().await;

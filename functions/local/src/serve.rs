@@ -13,7 +13,7 @@ use egress::{Client, Limits, Policy};
 use embedded::{Embedded, OpenError, Options, POLL_WORKERS, WORKERS};
 use instances_api::Api;
 use platform::{OsRandom, Platform as _, SystemClock};
-use poller::{Accounts, Poller};
+use poller::{Accounts, Poller, Queries};
 use pollhook_metrics::{Installed, prometheus};
 use records::RecordError;
 use secrecy::SecretString;
@@ -171,12 +171,13 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         let dispatcher = Arc::clone(&dispatcher);
         async move { dispatcher.handle(&body, receive_count).await }
     };
-    let accounts = Arc::new(Accounts::default());
+    let known = Arc::new((Accounts::default(), Queries::default()));
     let poll = move |body: String, _: u32| {
         let (platform, fetch, catalogue) = (Arc::clone(&polled), Arc::clone(&fetch), Arc::clone(&polled_catalogue));
-        let accounts = Arc::clone(&accounts);
+        let known = Arc::clone(&known);
         async move {
-            let poller = Poller { platform: &*platform, fetch: &*fetch, catalogue: &catalogue, accounts: &accounts };
+            let (accounts, queries) = &*known;
+            let poller = Poller { platform: &*platform, fetch: &*fetch, catalogue: &catalogue, accounts, queries };
             poller::handle(&*platform, &poller, &body, POLLS_WITHIN).await
         }
     };

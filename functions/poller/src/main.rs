@@ -7,7 +7,7 @@ use aws::{AwsPlatform, Places, SqsQueue};
 use connectors::{Catalogue, Place};
 use egress::{Client, Limits, Policy};
 use lambda::batch::{Failure, Record};
-use pollhook_poller::{Accounts, Fault, Poller, each_minute, handle};
+use pollhook_poller::{Accounts, Fault, Poller, Queries, each_minute, handle};
 
 fn main() -> ExitCode {
     lambda::main("poller", async |settings| {
@@ -23,8 +23,14 @@ fn main() -> ExitCode {
         let client = Client::new(Policy::new(settings.allow_callbacks_to()?, None), Limits::fetching())?;
         let mut catalogue = Catalogue::built_in();
         catalogue.place(&settings.connector_urls::<Place>()?)?;
-        let accounts = Accounts::default();
-        let poller = Poller { platform: &platform, fetch: &client, catalogue: &catalogue, accounts: &accounts };
+        let (accounts, queries) = (Accounts::default(), Queries::default());
+        let poller = Poller {
+            platform: &platform,
+            fetch: &client,
+            catalogue: &catalogue,
+            accounts: &accounts,
+            queries: &queries,
+        };
         let tick = async |within: Duration| Ok(each_minute(&platform, within).await?);
         let work = async |record: &Record, within: Duration| {
             handle(&platform, &poller, &record.body, within).await.map_err(failure)

@@ -14,6 +14,7 @@ use platform::Platform;
 use crate::accounts::Accounts;
 use crate::poll::{End, Fetch, Outcome, Trouble, Unpolled, Worker, poll_instance};
 use crate::polls::{Due, Poll, Polled};
+use crate::queries::Queries;
 
 /// Named in claims.
 const NAME: &str = "poller";
@@ -36,6 +37,8 @@ pub struct Poller<'a, P, F> {
     pub catalogue: &'a Catalogue,
     /// What this process knows of the accounts that it asks.
     pub accounts: &'a Accounts,
+    /// What this process knows of what instances ask for.
+    pub queries: &'a Queries,
 }
 
 impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
@@ -51,6 +54,7 @@ impl<P: Platform, F: Fetch> Poll for Poller<'_, P, F> {
             polling: &polling,
             account_key: &account_key,
             accounts: self.accounts,
+            queries: self.queries,
             slot,
             asked,
             name: NAME,
@@ -159,7 +163,9 @@ mod tests {
         ) {
             let ours = troubles.values().any(|trouble| matches!(trouble, Trouble::Ours(_)));
             let theirs = troubles.values().any(|trouble| matches!(trouble, Trouble::Theirs(_)));
-            let outcome = Outcome { told, left_out, finished: BTreeSet::new(), troubles: troubles.clone(), end: end.clone() };
+            let (finished, troubles_of_it, end_of_it) = (BTreeSet::new(), troubles.clone(), end.clone());
+            let outcome =
+                Outcome { told, left_out, finished, troubles: troubles_of_it, lasts: None, end: end_of_it };
             let said = reasons(&outcome);
             for (resource, trouble) in &troubles {
                 let text = trouble.to_string();
@@ -188,8 +194,8 @@ mod tests {
 
     #[test]
     fn a_poll_that_finds_nothing_new_has_nothing_to_say() {
-        let idle =
-            Outcome { told: 0, left_out: 0, finished: BTreeSet::new(), troubles: BTreeMap::new(), end: End::Asked };
+        let (finished, troubles) = (BTreeSet::new(), BTreeMap::new());
+        let idle = Outcome { told: 0, left_out: 0, finished, troubles, lasts: None, end: End::Asked };
         assert!(reasons(&idle).is_empty());
         assert_eq!(became(idle, Timestamp::from_seconds(0)), Polled::Done);
     }

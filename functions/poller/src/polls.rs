@@ -2,7 +2,7 @@
 //!
 //! *Promise:* each instance of a job is polled, by this worker or by the one that its rest is sent to; none waits for a slow
 //! neighbour but where [`AT_ONCE`] of them are slow, and then not beyond the invocation's end; who waits for a provider's
-//! budget is not slow, but [aside](crate::slots). What is sent on is in the queue
+//! budget is not slow, but [aside](crate::slots), and ends in time with what it has where its place does not come back. What is sent on is in the queue
 //! before the job is acknowledged.
 //!
 //! *Flow.* What becomes of each:
@@ -115,7 +115,8 @@ pub async fn poll_all<P: Platform>(
         let slot = &slots.take().await;
         let begins = index < AT_ONCE || platform.now() < times.begin;
         let due = Due { instance, at: job.at, asked: false, until: times.end, slot };
-        let polled = if begins { poll(polls, due).await } else { Polled::More };
+        // In a place of its own, and only once it begins: a poll is some kilobytes, and most of a job's wait.
+        let polled = if begins { Box::pin(poll(polls, due)).await } else { Polled::More };
         (index, polled)
     });
     let mut outcomes: Vec<Option<Polled>> = vec![None; job.instances.len()];

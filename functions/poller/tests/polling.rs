@@ -104,7 +104,8 @@ impl Poll for Aside {
     async fn poll(&self, Due { instance, slot, .. }: Due<'_>) -> Polled {
         if instance.number() < self.last {
             let mut done = self.done.subscribe();
-            slot.aside(async { drop(done.wait_for(|done| *done).await.unwrap()) }).await;
+            let wait = async { drop(done.wait_for(|done| *done).await.unwrap()) };
+            assert!(slot.aside(wait, pending()).await);
         } else if instance.number() == self.last {
             self.done.send_replace(true);
         }

@@ -112,10 +112,10 @@ impl<'a> Followed<'a> {
         self.became(|became| became.told = told);
     }
 
-    /// Poll jobs were made durable.
-    pub(crate) fn signalled(&self, first: Option<InstanceId>, instances: usize) {
+    /// Polls of instances are to come, for which so many jobs were made durable.
+    pub(crate) fn signalled(&self, first: Option<InstanceId>, instances: usize, jobs: usize) {
         if let Some(figures) = self.figures {
-            figures.signalled.increment(instances as u64);
+            figures.signalled.increment(jobs as u64);
         }
         self.became(|became| became.told = Told { instance: first, instances, ..Told::default() });
     }

@@ -14,16 +14,17 @@
 //!
 //! Most requests need no more of the table than reads that may lag by a moment: the module `glimpse`.
 //!
-//! A connector whose webhooks only signal that something changed makes a poll job for each instance instead.
+//! A connector whose webhooks only signal that something changed makes a poll job for each instance instead: the module
+//! `signals`.
 //!
 //! *One instance's trouble is its own.* A secret that is wrong, absent or damaged leaves out the instance that has it, and
 //! that is counted; its neighbours are told. Only what no instance can do without (table, queue, vault) fails the request.
 //!
 //! *Nothing is written on the way* but the queue's messages (and, for a large batch, its body, before its message): a
 //! marker written before the enqueue would turn a crash into a loss. The dispatcher drops repeats. If any instance's
-//! message could not be sent the answer is 5xx, and the provider's redelivery is harmless. The one exception is a secret
-//! that the provider hands over in a handshake: it is kept for the instance that the path names, once, and never
-//! overwritten.
+//! message could not be sent the answer is 5xx, and the provider's redelivery is harmless. There are two exceptions. A secret
+//! that the provider hands over in a handshake is kept for the instance that the path names, once, and never overwritten. And
+//! once a signal's poll job is in the queue it is noted, so that what comes before its time makes no second.
 //!
 //! *Answers.* 200: taken, or nobody to tell (counted, see [`records::refused`]). 400: not readable. 401: not signed, or
 //! with another secret; also where no secret is configured. 404: no such connector, or one
@@ -46,6 +47,7 @@ mod refusals;
 mod returned;
 mod route;
 mod routes;
+mod signals;
 mod take;
 mod verify;
 

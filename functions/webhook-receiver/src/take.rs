@@ -152,8 +152,8 @@ impl<P: Platform> Receiver<P> {
                 self.refuse(connector, Reason::Filtered, detail);
             }
             let (first, instances) = (signalled.first().map(|view| view.instance), signalled.len());
-            self.enqueue_polls(signalled.into_iter()).await?;
-            connector.signalled(first, instances);
+            let jobs = self.enqueue_polls(&signalled).await?;
+            connector.signalled(first, instances, jobs);
             self.count_unheard(connector, parsed, &entries);
             return Ok(Some(Answer::Taken));
         }

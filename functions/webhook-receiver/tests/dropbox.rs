@@ -5,13 +5,16 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::body::Body;
-use common::{SECRET, counts, of, own, polls, refused, sorted, taken, world};
-use events::configuration;
+use common::{SECRET, SETTLES, counts, of, own, polls, refused, sorted, taken, world};
+use events::{Timestamp, configuration};
 use http::{Method, Request, StatusCode, header};
 use platform::Platform as _;
+use platform::testing::Moment;
 use records::refused::Reason;
+use records::signals;
 use scenarios::{Spec, Trouble, Webhook, World};
 
 const PATH: &str = "/elements/api-v2/events/dropbox";
@@ -29,11 +32,11 @@ fn challenge(method: Method, rest: &str) -> Request<Body> {
     Request::builder().method(method).uri(format!("{PATH}{rest}")).body(Body::empty()).unwrap()
 }
 
-/// No batch is queued, and nothing is written.
+/// No batch is queued, and nothing is written but when polls begin.
 fn nothing_but_polls(world: &World) {
     assert_eq!(world.platform().memory.batches().messages(), []);
     let acts = world.platform().memory.acts();
-    assert!(acts.iter().all(|act| act.starts_with("send message")), "{acts:?}");
+    assert!(acts.iter().all(|act| act.starts_with("send message") || act.contains("SIGNAL#")), "{acts:?}");
 }
 
 #[tokio::test]
@@ -108,7 +111,7 @@ async fn accounts_of_a_signal_that_nobody_who_is_named_has_are_counted_once() {
     taken(&world, &signal(&["dbid:A", "dbid:B"]).header("Element-Instances", &both)).await;
     assert_eq!(refused(&world, "dropbox").await, counts(&[]));
     taken(&world, &signal(&["dbid:A", "dbid:B", "dbid:C", "dbid:D"]).header("Element-Instances", &both)).await;
-    assert_eq!(polls(&world), sorted(vec![a, a, b, b]));
+    assert_eq!(polls(&world), sorted(vec![a, b]), "those jobs do");
     assert_eq!(refused(&world, "dropbox").await, counts(&[(Reason::Skipped, 1)]));
     assert!(common::skipped(&world, "dropbox").await[0].starts_with("2 of 4 entries"));
 }
@@ -124,7 +127,7 @@ async fn each_poll_job_waits_for_nobody_s_else() {
     let held = world.platform().memory.polls().messages();
     let groups: BTreeSet<&str> = held.iter().map(|held| held.group.as_str()).collect();
     assert_eq!((held.len(), groups.len()), (60, 60), "of one callback, and yet each a group of its own");
-    assert!(held.iter().all(|held| held.visible_at == world.now()), "at once");
+    assert!(held.iter().all(|held| held.visible_at == world.now().plus(SETTLES)), "all at the same time");
 }
 
 #[tokio::test]
@@ -197,5 +200,99 @@ async fn a_signal_that_could_not_be_queued_is_sent_again() {
         taken(&world, &signal(&["dbid:A"])).await;
         let polled: BTreeSet<_> = polls(&world).into_iter().collect();
         assert_eq!(polled, instances.into_iter().collect(), "{trouble:?}");
+    }
+}
+
+/// The jobs for polls that are in the queue: when each is handed over.
+fn jobs(world: &World) -> Vec<Timestamp> {
+    world.platform().memory.polls().messages().iter().map(|held| held.visible_at).collect()
+}
+
+fn pass(world: &World, millis: u64) {
+    world.platform().memory.advance(Duration::from_millis(millis));
+}
+
+#[tokio::test]
+async fn a_burst_of_signals_makes_few_jobs_and_each_signal_one_that_begins_after_it() {
+    let world = world(6_030).await;
+    world.make(dropbox("dbid:A")).await;
+    let mut last = world.now();
+    for _ in 0..100 {
+        taken(&world, &signal(&["dbid:A"])).await;
+        last = world.now();
+        assert!(jobs(&world).iter().any(|begins| *begins > last), "{last:?}");
+        pass(&world, 20);
+    }
+    assert_eq!(jobs(&world).len(), 1);
+    pass(&world, 1_000);
+    taken(&world, &signal(&["dbid:A"])).await;
+    let begins = jobs(&world);
+    assert_eq!(begins.len(), 2, "the first may begin at any moment");
+    assert!(begins[1] > world.now());
+    assert!(last < begins[0]);
+}
+
+#[tokio::test]
+async fn what_is_covered_costs_one_read_and_no_write() {
+    let world = world(6_031).await;
+    for account in ["dbid:A", "dbid:B"] {
+        world.make(dropbox(account)).await;
+    }
+    taken(&world, &signal(&["dbid:A"])).await;
+    taken(&world, &signal(&["dbid:A", "dbid:B"])).await;
+    assert_eq!(jobs(&world).len(), 2, "one for each");
+    let (acts, reads) = (world.platform().acts(), world.platform().reads());
+    taken(&world, &signal(&["dbid:B"])).await;
+    let one = world.platform().reads() - reads;
+    taken(&world, &signal(&["dbid:A", "dbid:B"])).await;
+    assert_eq!(world.platform().acts(), acts);
+    assert_eq!(
+        world.platform().reads() - reads - one,
+        one + 1,
+        "one more account to look up, and one read of both notes"
+    );
+}
+
+#[tokio::test]
+async fn whatever_is_in_doubt_is_polled() {
+    for trouble in [Trouble::NotDone, Trouble::Throttled, Trouble::Conflict] {
+        let world = world(6_040 + trouble as u64).await;
+        world.make(dropbox("dbid:A")).await;
+        world.platform().fail(1, trouble);
+        taken(&world, &signal(&["dbid:A"])).await;
+        taken(&world, &signal(&["dbid:A"])).await;
+        assert_eq!(jobs(&world).len(), 2, "{trouble:?}: the note could not be written");
+        taken(&world, &signal(&["dbid:A"])).await;
+        assert_eq!(jobs(&world).len(), 2, "{trouble:?}: the second was");
+    }
+    let world = world(6_050).await;
+    let instance = world.make(dropbox("dbid:A")).await.id;
+    taken(&world, &signal(&["dbid:A"])).await;
+    let reads = world.platform().reads();
+    taken(&world, &signal(&["dbid:A"])).await;
+    // The note is what is read last.
+    world.platform().fail_read(world.platform().reads() - reads - 1);
+    taken(&world, &signal(&["dbid:A"])).await;
+    assert_eq!(jobs(&world).len(), 2, "it could not be read");
+    for begins in [world.now().minus(SETTLES), world.now(), world.now().plus(60 * SETTLES)] {
+        let before = jobs(&world).len();
+        signals::note(world.platform(), [instance].into_iter(), begins).await.unwrap();
+        taken(&world, &signal(&["dbid:A"])).await;
+        assert_eq!(jobs(&world).len(), before + 1, "{begins:?} is none that a job has which waits");
+    }
+}
+
+#[tokio::test]
+async fn a_death_between_a_job_and_its_note_costs_a_job_more() {
+    for (moment, expected) in [(Moment::Before, 1), (Moment::After, 2)] {
+        let mut world = world(6_060).await;
+        world.make(dropbox("dbid:A")).await;
+        world.restart();
+        world.crash_at(0, moment);
+        let died = world.platform().memory.clone().run_until_crash(world.send(&signal(&["dbid:A"]))).await;
+        assert!(died.is_err(), "{moment:?}");
+        world.restart();
+        taken(&world, &signal(&["dbid:A"])).await;
+        assert_eq!(jobs(&world).len(), expected, "{moment:?}: the provider sends it again");
     }
 }

@@ -55,6 +55,9 @@ async fn each_connector_s_instance_is_reached_by_path_by_header_and_where_the_bo
         let count = ways.len();
         for way in ways {
             taken(&world, &way).await;
+            if connector.signals() {
+                world.platform().memory.advance(common::SETTLES);
+            }
         }
         let sent =
             if connector.signals() { polls(&world) } else { told(&world).into_iter().map(|(id, _)| id).collect() };

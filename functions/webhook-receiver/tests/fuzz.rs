@@ -329,6 +329,10 @@ impl Target {
         } else if taken {
             assert!(shaken || proven || self.counted().await > counted, "passed over in silence");
         }
+        if connector.signals() {
+            // The next one is no other's of the same moments.
+            memory.advance(common::SETTLES);
+        }
     }
 
     /// What was refused so far.

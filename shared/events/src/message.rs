@@ -102,7 +102,7 @@ pub struct Attempt {
 pub struct PollJob {
     /// Which instance.
     pub instance: InstanceId,
-    /// When the provider's signal was accepted. A query that was sent before may not have seen the change.
+    /// When the poll is to begin, after the provider's signal. A query that was sent before may not have seen the change.
     pub at: Timestamp,
 }
 

@@ -43,6 +43,7 @@ pub const FIGURES: &[Figure] = &[
     figure(Kind::Counter, "polls_failing", &["connector"], "Resources whose polls began to fail again and again."),
     figure(Kind::Counter, "polls_recovered", &["connector"], "Resources, or instances, whose polls are well again."),
     figure(Kind::Counter, "polls_stopped", &["connector"], "Instances whose provider wants a new consent."),
+    figure(Kind::Counter, "consents_lapsing", &["connector"], "Instances whose consent ends soon, each told once."),
     figure(
         Kind::Counter,
         "reconciled",

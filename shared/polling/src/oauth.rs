@@ -34,9 +34,11 @@ pub const REFRESH_TOKEN: &str = "oauth.user.refresh_token";
 pub const LIFETIME: &str = "oauth.user.refresh_interval";
 /// The configuration key of when it was given, in milliseconds since 1970.
 pub const GIVEN_AT: &str = "oauth.user.refresh_time";
+/// The configuration key of how long the refresh token is good from then on, in seconds.
+pub const REFRESH_LIFETIME: &str = "oauth.user.consent_interval";
 
 /// The keys that a customer's consent is kept under: they are had of the provider, and stay when a configuration is replaced.
-pub const CONSENT: [&str; 4] = [ACCESS_TOKEN, REFRESH_TOKEN, LIFETIME, GIVEN_AT];
+pub const CONSENT: [&str; 5] = [ACCESS_TOKEN, REFRESH_TOKEN, LIFETIME, GIVEN_AT, REFRESH_LIFETIME];
 
 /// Longest life of an access token that is believed; a longer one is checked by its use.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -109,6 +111,8 @@ pub struct Tokens {
     pub refresh: Option<SecretString>,
     /// How long the access token is good, where the provider says so.
     pub lifetime: Option<Duration>,
+    /// How long the refresh token that is good from now on is, where the provider says so.
+    pub refresh_lifetime: Option<Duration>,
     /// The settings that came with them.
     pub settings: BTreeMap<String, String>,
 }
@@ -225,6 +229,7 @@ impl Oauth2 {
             access: text("access_token")?.into(),
             refresh: text("refresh_token").map(SecretString::from),
             lifetime: lifetime.filter(|lifetime| !lifetime.is_zero() && *lifetime <= LONGEST),
+            refresh_lifetime: self.refresh_lifetime.as_ref().and_then(|at| believed(&at.text(body)?)),
             settings: kept.collect(),
         })
     }
@@ -242,11 +247,16 @@ impl Polling {
 }
 
 impl Tokens {
-    /// The settings that say what [`life`] reads, of tokens that were given at `given`.
+    /// The settings that say what [`life`] and [`refresh_life`] read, of tokens that were given at `given`.
     #[must_use]
     pub fn life(&self, given: Timestamp) -> Vec<(&'static str, String)> {
-        let Some(lifetime) = self.lifetime else { return Vec::new() };
-        vec![(LIFETIME, lifetime.as_secs().to_string()), (GIVEN_AT, given.as_millis().to_string())]
+        let lives = [(LIFETIME, self.lifetime), (REFRESH_LIFETIME, self.refresh_lifetime)];
+        let lives = lives.into_iter().filter_map(|(key, life)| Some((key, life?.as_secs().to_string())));
+        let mut settings: Vec<_> = lives.collect();
+        if !settings.is_empty() {
+            settings.push((GIVEN_AT, given.as_millis().to_string()));
+        }
+        settings
     }
 }
 
@@ -258,14 +268,27 @@ fn seconds(value: &Value) -> Option<Duration> {
 
 fn filled(url: &BaseUrl, settings: &BTreeMap<String, String>) -> Result<String, PlanError> {
     let zero = Timestamp::from_millis(0);
-    url.fill(&Values { since: zero, now: zero, format: None, zone: None, settings })
+    url.fill(&Values { since: zero, now: zero, format: None, zone: None, settings: settings.into() })
 }
 
 /// When the access token of a configuration was given, and for how long, where it says so.
 pub fn life<'s>(value: impl Fn(&str) -> Option<&'s str>) -> Option<(Timestamp, Duration)> {
-    let given = value(GIVEN_AT)?.trim().parse().ok().map(Timestamp::from_millis)?;
-    let lifetime = Duration::try_from_secs_f64(value(LIFETIME)?.trim().parse().ok()?).ok()?;
-    (!lifetime.is_zero() && lifetime <= LONGEST).then_some((given, lifetime))
+    Some((given(&value)?, believed(value(LIFETIME)?).filter(|lifetime| *lifetime <= LONGEST)?))
+}
+
+/// When the refresh token of a configuration was given, and for how long, where it says so.
+pub fn refresh_life<'s>(value: impl Fn(&str) -> Option<&'s str>) -> Option<(Timestamp, Duration)> {
+    Some((given(&value)?, believed(value(REFRESH_LIFETIME)?)?))
+}
+
+fn given<'s>(value: impl Fn(&str) -> Option<&'s str>) -> Option<Timestamp> {
+    value(GIVEN_AT)?.trim().parse().ok().map(Timestamp::from_millis)
+}
+
+/// So many seconds, where that is a life of any length.
+fn believed(seconds: &str) -> Option<Duration> {
+    let seconds = Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()?;
+    (!seconds.is_zero()).then_some(seconds)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::instances::sealed::{Sealed, open as unseal, seal};
 use crate::{RecordError, plans, polls, schema};
 
-pub use course::{Course, Decision, Ended, Life, Need, TokenName, Why};
+pub use course::{Course, Decision, Ended, Lapse, Life, Need, TokenName, Why};
 
 use course::Came;
 
@@ -93,6 +93,8 @@ pub struct Consent {
     pub refresh: Option<SecretString>,
     /// How long the access token is good, where that is known.
     pub life: Option<Life>,
+    /// When it ends, where that is known.
+    pub lapse: Option<Lapse>,
 }
 
 /// The tokens of a consent, in clear. Cannot be printed.
@@ -139,6 +141,8 @@ pub enum Outcome {
         refresh: Option<SecretString>,
         /// How long the access token is good, where the provider says so.
         life: Option<Life>,
+        /// When the refresh token ends, where the provider says so.
+        lapse: Option<Lapse>,
         /// The settings that came with them.
         settings: BTreeMap<String, String>,
     },
@@ -176,9 +180,9 @@ pub(crate) fn delete(instance: InstanceId) -> Write {
 /// The vault's.
 pub async fn open<P: Platform>(platform: &P, kept: Kept, consent: Consent) -> Result<Grant, RecordError> {
     let Kept { instance, plan, item } = kept;
-    let Consent { access, refresh, life } = consent;
+    let Consent { access, refresh, life, lapse } = consent;
     let found = item.as_ref().map(|(version, _)| *version);
-    let begun = Course::new(access.as_ref(), refresh.as_ref(), life);
+    let begun = Course::new(access.as_ref(), refresh.as_ref(), (life, lapse));
     match item.map(|(_, record)| record).filter(|record| record.course.consent == begun.consent) {
         Some(Record { course, plan: of, settings, sealed }) => {
             let (access, refresh) = tokens(platform, instance, &sealed).await?;
@@ -243,9 +247,9 @@ pub async fn begin<P: Platform>(platform: &P, grant: &Grant, until: Timestamp) -
 /// The table's or the vault's: to be repeated as soon as may be, as long as this process has the tokens.
 pub async fn finish<P: Platform>(platform: &P, lock: &Lock, outcome: &Outcome) -> Result<bool, RecordError> {
     let came = match outcome {
-        Outcome::Tokens { access, refresh, life, .. } => {
+        Outcome::Tokens { access, refresh, life, lapse, .. } => {
             let (access, refresh) = (TokenName::of(access), refresh.as_ref().map(TokenName::of));
-            Came::Tokens { access, refresh, life: *life }
+            Came::Tokens { access, refresh, life: *life, lapse: *lapse }
         }
         Outcome::Refused => Came::Refused,
         Outcome::Unclear => Came::Unclear,

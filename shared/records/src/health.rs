@@ -2,12 +2,12 @@
 //!
 //! | partition | sort | what |
 //! |---|---|---|
-//! | `POLL#id` | `HEALTH` | which resources fail, since when, why, and when each is tried again |
+//! | `POLL#id` | `HEALTH` | which resources fail, since when, why, and when each is tried again; when a consent ends that soon does |
 //!
 //! Of an instance whose polls tell what its webhooks missed, it says as well since when these are quiet.
 //!
 //! It stands beside [where the polls stand](crate::polls), so a poll reads it with its one query. An instance whose polls
-//! never failed has none. It is written by polls alone, conditionally: of two that come to something at the same time one
+//! never failed, and whose consent goes on, has none. It is written by polls alone, conditionally: of two that come to something at the same time one
 //! notes it, so what is told on account of it is told once.
 //!
 //! *Kept* for [`KEPT_DAYS`] after it was written: whoever fails writes it anew before.
@@ -38,6 +38,9 @@ pub struct Health {
     /// changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
+    /// When the consent ends, once that is near and the operator was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses: Option<Timestamp>,
     /// When the last failure ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Timestamp>,

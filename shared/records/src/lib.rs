@@ -15,6 +15,7 @@
 //! | [`plans`] | `POLL#id` / `PLAN` | what the poller needs of an instance |
 //! | [`grants`] | `POLL#id` / `GRANT` | the tokens of a consent, as its provider replaced them |
 //! | [`budgets`] | `BUDGET#connector#provider account` / account; `BUDGET#connector` / account | accounts that their provider wants left alone |
+//! | [`signals`] | `SIGNAL#id` / `SIGNAL` | when a poll begins that a provider's signal asked for |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
 //! | [`told`] | `TOLD#instance#day` / type`#`id of the object | what webhooks told of it, for instances whose polls tell the rest |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
@@ -39,6 +40,7 @@ pub mod polls;
 pub mod refused;
 pub mod retries;
 mod schema;
+pub mod signals;
 pub mod told;
 pub mod wheel;
 

@@ -97,9 +97,52 @@ pub(crate) fn decode_with<T: DeserializeOwned>(item: &Item) -> Result<(T, Bytes)
         None => (&item.body[..], Bytes::new()),
     };
     let damaged = |e: serde_json::Error| RecordError::Damaged(format!("{:?}", item.key), e.to_string());
-    let version: Version = serde_json::from_slice(head).map_err(damaged)?;
-    if version.v > SCHEMA {
-        return Err(RecordError::Newer(format!("{:?}", item.key), version.v));
+    let version = match first_field(head) {
+        Some(version) => version,
+        None => serde_json::from_slice::<Version>(head).map_err(damaged)?.v,
+    };
+    if version > SCHEMA {
+        return Err(RecordError::Newer(format!("{:?}", item.key), version));
     }
     Ok((serde_json::from_slice(head).map_err(damaged)?, payload))
+}
+
+/// The version as every record of ours begins; to read it as JSON would be to read the whole record twice.
+fn first_field(head: &[u8]) -> Option<u32> {
+    let rest = head.strip_prefix(br#"{"v":"#)?;
+    let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    let ended = matches!(rest[end], b',' | b'}');
+    std::str::from_utf8(&rest[..end]).ok().filter(|_| ended)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_first_field_or_is_looked_for_and_what_is_neither_is_damaged() {
+        let first = |text: &str| first_field(text.as_bytes());
+        assert_eq!(first(r#"{"v":1,"x":2}"#), Some(1));
+        assert_eq!(first(r#"{"v":12}"#), Some(12));
+        for other in
+            [r#"{"x":2,"v":1}"#, r#"{"v": 1}"#, r#"{"v":1.5}"#, r#"{"v":}"#, r#"{"v":99999999999}"#, r#"{"v":1"#]
+        {
+            assert_eq!(first(other), None, "{other}");
+        }
+        #[derive(Deserialize, PartialEq, Debug)]
+        struct Record {
+            x: u32,
+        }
+        let item = |body: &'static str| Item {
+            key: platform::Key::new("P", "S"),
+            version: platform::Version(0),
+            body: Bytes::from_static(body.as_bytes()),
+            expires_at_s: None,
+        };
+        for body in [r#"{"v":1,"x":2}"#, r#"{"x":2,"v":1}"#, r#" {"v" : 1, "x" : 2}"#] {
+            assert_eq!(decode::<Record>(&item(body)), Ok(Record { x: 2 }));
+        }
+        assert!(matches!(decode::<Record>(&item(r#"{"v":9,"y":2}"#)), Err(RecordError::Newer(_, 9))));
+        assert!(matches!(decode::<Record>(&item(r#"{"v":1.5,"x":2}"#)), Err(RecordError::Damaged(..))));
+    }
 }

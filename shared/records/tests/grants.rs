@@ -51,7 +51,7 @@ impl World {
         let mut secrets = plan.secrets(&self.platform).await.unwrap();
         let life = Some(Life::of(common::NOW, Duration::from_secs(3600)));
         let (access, refresh) = (secrets.remove("oauth.user.token"), secrets.remove("oauth.user.refresh_token"));
-        grants::open(&self.platform, grant, Consent { access, refresh, life }).await.unwrap()
+        grants::open(&self.platform, grant, Consent { access, refresh, life, lapse: None }).await.unwrap()
     }
 
     async fn decide(&self) -> Decision {
@@ -89,7 +89,7 @@ impl World {
 fn tokens(access: &str, refresh: Option<&str>) -> Outcome {
     let settings = BTreeMap::from([("instance_url".to_owned(), "https://new.example".to_owned())]);
     let refresh = refresh.map(SecretString::from);
-    Outcome::Tokens { access: access.into(), refresh, life: None, settings }
+    Outcome::Tokens { access: access.into(), refresh, life: None, lapse: None, settings }
 }
 
 #[tokio::test]

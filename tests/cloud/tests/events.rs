@@ -73,9 +73,10 @@ impl World {
     }
 
     /// Every message of a queue that is there now.
-    async fn taken(&self, queue: &str) -> Vec<String> {
+    /// What comes of a queue within so many seconds.
+    async fn taken(&self, queue: &str, seconds: i32) -> Vec<String> {
         let request = cloud::sqs().await.receive_message().queue_url(queue).max_number_of_messages(10);
-        let received = request.wait_time_seconds(1).send().await.unwrap().messages.unwrap_or_default();
+        let received = request.wait_time_seconds(seconds).send().await.unwrap().messages.unwrap_or_default();
         for message in &received {
             let receipt = message.receipt_handle.as_deref().unwrap();
             cloud::sqs().await.delete_message().queue_url(queue).receipt_handle(receipt).send().await.unwrap();
@@ -139,7 +140,7 @@ async fn every_sample_event_does_what_it_is_said_to_do() {
         other.insert(key, body(&made)["id"].to_string());
     }
 
-    assert_eq!(world.taken(&world.polls).await.len(), 1, "who is polled at signals is polled at once");
+    assert_eq!(world.taken(&world.polls, 1).await.len(), 1, "who is polled at signals is polled at once");
 
     let receiver = world.function("WebhookReceiver").await;
     for (event, instance, expected, batches, polls) in [
@@ -155,7 +156,9 @@ async fn every_sample_event_does_what_it_is_said_to_do() {
         world.is_instance(instance);
         let answer = receiver.answer(world.event(event)).await;
         assert_eq!(status(&answer), expected, "{event}: {answer}");
-        let sent = (world.taken(&world.batches).await.len(), world.taken(&world.polls).await.len());
+        // The poll of a signal begins some seconds after it.
+        let wait = if polls > 0 { 10 } else { 1 };
+        let sent = (world.taken(&world.batches, 1).await.len(), world.taken(&world.polls, wait).await.len());
         assert_eq!(sent, (batches, polls), "{event}: {:?}", receiver.lines().await);
         if event == "webhook-dropbox-challenge" {
             assert_eq!(answer["body"], "sample-challenge");
@@ -168,7 +171,7 @@ async fn every_sample_event_does_what_it_is_said_to_do() {
     assert_eq!(dispatcher.answer(world.event("batches")).await, done);
     assert_eq!(world.sink.takes(2).await.len(), 2);
     assert_eq!(dispatcher.answer(world.event("batches-poisoned")).await, done);
-    assert_eq!(world.taken(&world.dead).await, ["not a message of ours"]);
+    assert_eq!(world.taken(&world.dead, 1).await, ["not a message of ours"]);
     assert_eq!(world.sink.received().len(), 2, "what was told is not told again");
     assert_eq!(dispatcher.answer(world.event("batches-newer")).await, done);
     let history = body(&api.answer(world.event("api-history")).await);
@@ -177,7 +180,7 @@ async fn every_sample_event_does_what_it_is_said_to_do() {
     let poller = world.function("Poller").await;
     assert_eq!(poller.answer(world.event("polls")).await, done);
     assert_eq!(poller.answer(world.event("polls-poisoned")).await, done);
-    assert_eq!(world.taken(&world.dead).await, ["not a message of ours"]);
+    assert_eq!(world.taken(&world.dead, 1).await, ["not a message of ours"]);
     poller.answer(world.event("tick")).await;
     let said = poller.lines().await;
     let of = |what: &str| said.iter().filter(|line| line.contains(what)).count();

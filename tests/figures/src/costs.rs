@@ -12,7 +12,7 @@ use cloud_tests::wire::{Call, Units, Wire};
 use serde_json::json;
 
 use crate::deployed::{self, Deployed};
-use crate::prices;
+use crate::{prices, turn};
 
 /// Single-event webhooks that are counted, and messages of one batch.
 const WEBHOOKS: usize = 10;
@@ -41,7 +41,7 @@ const MONTH: f64 = 3.00;
 const MILLION_POLLS: f64 = 0.30;
 
 /// Has the function work on an event, in order.
-async fn work(function: &Function, event: String) {
+pub(crate) async fn work(function: &Function, event: String) {
     let answer = function.answer(event).await;
     let in_order = answer["statusCode"].as_u64().is_none_or(|status| status == 200);
     assert!(in_order && answer["batchItemFailures"].as_array().is_none_or(Vec::is_empty), "{answer}");
@@ -173,11 +173,13 @@ pub(crate) async fn run(folder: &Path, check: bool) -> ExitCode {
     let calls = wire.take();
     let (polled, polled_bytes) = (sum(&calls), logged(&poller).await);
     assert_eq!((calls.len(), polled.writes), (POLLS, 0), "a poll without news is one query, and no write");
+    let (alone, beside) = turn::counted(&deployed, &wire, &poller).await;
+    assert_eq!(alone, beside, "a turn's calls follow who is due, not who is there");
     println!(
         "{}",
         json!({
             "webhook": format!("{received:?}"), "batch": format!("{told:?}"), "tick": format!("{ticked:?}"),
-            "polls": format!("{polled:?}"),
+            "polls": format!("{polled:?}"), "turn": beside.join(", "),
         })
     );
 

@@ -24,6 +24,7 @@ const BASE: &str = "/elements/api-v2";
 
 pub(crate) struct Deployed {
     batches_url: String,
+    polls_url: String,
     environment: Vec<(String, String)>,
     authorization: String,
     /// What the receiver sends for a webhook.
@@ -155,7 +156,15 @@ impl Deployed {
         let batch = message.body.unwrap();
         let message: Value = serde_json::from_str(&batch).unwrap();
         let event_id = message["m"]["batch"]["events"][0]["id"].as_str().unwrap().to_owned();
-        Self { batches_url: batches, environment, authorization, batch, event_id, number: AtomicU32::new(2) }
+        Self {
+            batches_url: batches,
+            polls_url: polls,
+            environment,
+            authorization,
+            batch,
+            event_id,
+            number: AtomicU32::new(2),
+        }
     }
 
     /// A job of so many instances that are polled, whose provider has nothing new.
@@ -181,6 +190,23 @@ impl Deployed {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let at = Timestamp::from_seconds(i64::try_from(now.as_secs()).unwrap());
         records(&[Message::Polls(PollsJob { instances, at, failed: 0 }).encode()])
+    }
+
+    /// Takes everything out of the poll jobs' queue that is due.
+    pub(crate) async fn drain_polls(&self) -> Vec<String> {
+        let (sqs, mut bodies) = (cloud::sqs().await, Vec::new());
+        loop {
+            let request = sqs.receive_message().queue_url(&self.polls_url).max_number_of_messages(10);
+            let received = request.send().await.unwrap().messages.unwrap_or_default();
+            if received.is_empty() {
+                return bodies;
+            }
+            for message in received {
+                let delete = sqs.delete_message().queue_url(&self.polls_url);
+                delete.receipt_handle(message.receipt_handle.unwrap()).send().await.unwrap();
+                bodies.extend(message.body);
+            }
+        }
     }
 
     pub(crate) fn batches_url(&self) -> &str {

@@ -7,6 +7,7 @@ mod deployed;
 mod prices;
 mod start;
 mod starts;
+mod turn;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};

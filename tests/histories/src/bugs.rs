@@ -29,6 +29,8 @@ pub enum Bug {
     ForgetsTold,
     /// What is gone is not told.
     IgnoresDeletions,
+    /// Tokens that were replaced are not stored.
+    ForgetsTokens,
 }
 
 /// The platform in memory, with a bug or without.
@@ -45,6 +47,7 @@ pub struct Planted {
 pub struct PlantedTable {
     memory: MemoryTable,
     forgets: bool,
+    forgets_tokens: bool,
     held: PlantedQueue,
 }
 
@@ -67,6 +70,7 @@ impl Planted {
             table: PlantedTable {
                 memory: memory.table().clone(),
                 forgets: bug == Some(Bug::ForgetsTold),
+                forgets_tokens: bug == Some(Bug::ForgetsTokens),
                 held: batches.clone(),
             },
             batches,
@@ -131,6 +135,9 @@ impl Table for PlantedTable {
     }
 
     async fn write(&self, write: Write) -> Result<(), TableError> {
+        if self.forgets_tokens && write.key.sort == "GRANT" {
+            return Ok(());
+        }
         self.memory.write(write).await
     }
 

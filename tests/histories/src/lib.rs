@@ -1,8 +1,9 @@
 //! What polls tell, held against the histories that providers had.
 //!
 //! A seed makes a history: bursts within one moment, changes that are shown late or between two pages, deletions, hours
-//! without a poll. The real poller polls the simulated provider by its built-in definition; the provider fails, the worker
-//! dies at any act, two workers poll at once, the table and the queue fail and lose answers. At the end what was told is held
+//! without a poll, tokens that end between two pages, clocks that are apart. The real poller polls the simulated provider by its built-in definition; the provider fails, the worker
+//! dies at any act, two workers poll at once, the table and the queue fail and lose answers, and with them tokens that were replaced: then, and only then, the customer
+//! consents again. At the end what was told is held
 //! against what happened.
 //!
 //! ```text

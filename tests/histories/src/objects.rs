@@ -6,7 +6,8 @@
 //!
 //! *May be told:* any other version from the second before the instance on. The provider shows an object's last version
 //! alone: what a later one replaced before a poll came is hidden by the API. Of an object that was made and deleted in between
-//! there is its end.
+//! there is its end. When the instance was made our clock says, and when all else happened the provider's: where they are apart,
+//! it begins at that time of the provider's.
 //!
 //! *Must not be told:* what never was, or not yet; older versions; a version again, unless the poll that told it last
 //! died or met a failure of our own; one version by two ids, or two by one; something else than what happened.
@@ -44,6 +45,8 @@ pub struct Version {
     pub deleted: bool,
     /// Whether the object is new.
     pub first: bool,
+    /// Whether no API shows the object from then on, nor that it is gone.
+    pub hidden: bool,
 }
 
 /// What happened to objects.
@@ -78,7 +81,8 @@ impl Objects {
         for version in self.versions.iter().filter(|version| version.object.0 == object_type) {
             last.insert(&version.object, version);
         }
-        last.into_values().filter(|version| version.deleted == deleted && version.shown <= now).collect()
+        let is = |version: &&Version| version.deleted == deleted && !version.hidden && version.shown <= now;
+        last.into_values().filter(is).collect()
     }
 
     /// Each object's last version that is shown at a time, of the first so many changes.
@@ -100,7 +104,7 @@ impl Objects {
             let there = |version: &&Version| {
                 let date = rules.dated.then_some(version.date);
                 let by_then = version.shown <= poll.ended && version.at <= poll.ended;
-                name.is(version) && telling.event.date == date && by_then
+                name.is(version) && !version.hidden && telling.event.date == date && by_then
             };
             let versions: Vec<&Version> = self.versions.iter().filter(there).collect();
             if versions.is_empty() {
@@ -138,7 +142,7 @@ impl Objects {
                 let hid = |poll: &Poll| (rules.hides_deleted)(poll) && poll.ended >= version.at;
                 let hidden = version.deleted && evidence.polls[..=number].iter().any(hid);
                 let told = first_told.get(&Name::of(version)).is_some_and(|told| *told <= number);
-                if seen && asked_for && !hidden && !told {
+                if seen && asked_for && !hidden && !version.hidden && !told {
                     return Err(format!("poll {number} could see it, and it is not told: {version:?}"));
                 }
             }

@@ -14,6 +14,8 @@ use crate::world::{Trouble, World, lock};
 const LONG: Duration = Duration::from_secs(7_200);
 /// So many polls in a row that find everything are rest.
 const RESTS: usize = 3;
+/// As often at most a lost answer's token is refused before the customer is asked to consent again.
+const REFUSALS: usize = 6;
 /// Acts of a history.
 const ACTS: u64 = 30;
 
@@ -60,6 +62,7 @@ fn happen<S: Subject>(
         world.begin(&settings).await;
         for _ in 0..world.dice.below(ACTS) + 5 {
             world.act().await;
+            world.consented_again().await?;
         }
         world.settle().await
     })
@@ -153,6 +156,7 @@ impl<S: Subject> World<'_, S> {
             only: None,
             two: dice.chance(20),
             fails: dice.chance(15).then(|| dice.below(4)),
+            expires: dice.chance(30).then(|| dice.count(5)),
             pace: Duration::from_millis(dice.pick(&[0, 0, 0, 1, 700, 100_000])),
         }
     }
@@ -161,16 +165,26 @@ impl<S: Subject> World<'_, S> {
     async fn settle(mut self) -> Result<(), String> {
         self.simulator.heal();
         // What was to fail and was not asked for yet fails here.
-        let (most, mut whole) = (self.polls.len() + RESTS, 0);
+        let (most, mut whole) = (self.polls.len() + RESTS + REFUSALS, 0);
         while whole < RESTS && self.polls.len() < most * 2 {
             self.pass(LONG);
             self.poll(Trouble::default()).await;
+            self.consented_again().await?;
             whole = if self.polls.last().is_some_and(|poll| poll.complete) { whole + 1 } else { 0 };
         }
         let evidence = Evidence { provisioned: self.provisioned, polls: &self.polls, told: &self.told };
         let history = lock(&self.history);
         let judged =
             if whole < RESTS { Err("it does not come to rest".to_owned()) } else { S::judge(&history, &evidence) };
-        judged.map_err(|broken| format!("{broken}\n{}", self.log.join("\n")))
+        judged.map_err(|broken| self.told_of(&broken))
+    }
+
+    async fn consented_again(&mut self) -> Result<(), String> {
+        self.consent_again().await.map_err(|broken| self.told_of(&broken))
+    }
+
+    /// What is broken, with the history.
+    fn told_of(&self, broken: &str) -> String {
+        format!("{broken}\n{}", self.log.join("\n"))
     }
 }

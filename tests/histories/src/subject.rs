@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events::{Event, Timestamp};
 use serde_json::Value;
-use simulators::{Fault, Request, Simulator};
+use simulators::{Fault, Request, Rotation, Simulator, Tokens};
 
 use crate::bugs::Bug;
 use crate::dice::Dice;
@@ -32,6 +32,8 @@ pub enum What {
     Delete,
     /// Something that was deleted is brought back; or something is moved.
     Restore,
+    /// Two become one, where the provider has that.
+    Merge,
 }
 
 /// A poll, or two at a time, as it was seen from outside.
@@ -51,6 +53,8 @@ pub struct Poll {
     pub broken: bool,
     /// The paths that were asked for, and the status of each answer that came.
     pub asked: Vec<(String, Option<u16>)>,
+    /// Whether the customer has to consent again.
+    pub ended_consent: bool,
     /// What the polls came to, for people.
     pub outcome: String,
 }
@@ -108,8 +112,16 @@ pub trait Subject: 'static {
     /// The provider, which nothing has happened to yet.
     fn start(now: Timestamp, dice: &mut Dice) -> Simulator<Self::Provider>;
 
-    /// The instance's configuration, secrets included.
+    /// The instance's configuration, secrets included, but for what a consent brings.
     fn settings(simulator: &Simulator<Self::Provider>, dice: &mut Dice) -> Vec<(&'static str, String)>;
+
+    /// A consent of the customer's; `None`: there are none, or no test is about them.
+    fn consent(_: &mut Self::Provider) -> Option<Tokens> {
+        None
+    }
+
+    /// How refresh tokens may be replaced.
+    const ROTATIONS: &'static [Rotation] = &[Rotation::Never];
 
     /// Makes a change, and writes it down.
     fn change(provider: &mut Self::Provider, history: &mut Self::History, change: Change, now: Timestamp);

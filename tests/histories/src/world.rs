@@ -10,13 +10,16 @@ use events::{InstanceId, Message, Timestamp};
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, QueueError, Table as _, TableError};
 use poller::poll::{End, Outcome, Worker, poll_instance};
-use poller::{Accounts, Slots};
+use poller::{Accounts, Queries, Slots};
 use polling::definition::Polling;
-use records::instances::{self, Derived, Provision, Secrets};
-use records::{accounts, plans};
+use polling::oauth::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN};
+use polling::request::ACCESS_TOKEN;
+use records::accounts::{self, Account};
+use records::instances::{self, Derived, Instance, Provision, Secrets};
+use records::plans;
 use secrecy::SecretString;
 use serde_json::Value;
-use simulators::{Clock, Fault, Simulator, When};
+use simulators::{Clock, Fault, Provider as _, Rotation, Simulator, Tokens, When};
 
 use crate::bugs::{Bug, Planted};
 use crate::dice::Dice;
@@ -29,7 +32,9 @@ const START: Timestamp = Timestamp::from_seconds(1_790_000_017);
 const ASKS: Duration = Duration::from_secs(300);
 const CLAIMS: Duration = Duration::from_secs(360);
 /// The secrets among the settings.
-const SECRETS: [&str; 2] = ["oauth.user.token", "api.key"];
+const SECRETS: [&str; 5] = [ACCESS_TOKEN, REFRESH_TOKEN, CLIENT_ID, CLIENT_SECRET, "api.key"];
+/// How far the provider's clock may be from ours, in milliseconds.
+const SKEWS: [i64; 9] = [0, 0, 0, 700, -700, 40_000, -40_000, 3_600_000, -3_600_000];
 
 /// What goes wrong during a poll.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,8 +51,17 @@ pub(crate) struct Trouble {
     pub(crate) two: bool,
     /// The table or the queue fails, in one of four ways.
     pub(crate) fails: Option<u64>,
+    /// All access tokens end before the request after so many.
+    pub(crate) expires: Option<usize>,
     /// How long a request takes.
     pub(crate) pace: Duration,
+}
+
+impl Trouble {
+    /// Whether an answer may be lost that is not asked for again.
+    fn loses(&self) -> bool {
+        self.crash.is_some() || self.fault.is_some() || self.two || self.fails.is_some()
+    }
 }
 
 /// A provider, an instance that polls it, and what was seen of both.
@@ -56,11 +70,19 @@ pub(crate) struct World<'p, S: Subject> {
     memory: MemoryPlatform,
     /// What the poller remembers of the accounts that it asks.
     accounts: Accounts,
+    queries: Queries,
     polling: &'p Polling,
     bug: Option<Bug>,
     client: Option<Client>,
     pub(crate) dice: Dice,
     instance: InstanceId,
+    owner: Option<Account>,
+    /// Whether a customer consented.
+    consents: bool,
+    /// How the provider replaces refresh tokens.
+    rotation: Rotation,
+    /// Whether an answer with tokens may have been lost since the customer consented.
+    may_have_lost: bool,
     pub(crate) provisioned: Timestamp,
     pub(crate) history: Arc<Mutex<S::History>>,
     pub(crate) polls: Vec<Poll>,
@@ -70,6 +92,11 @@ pub(crate) struct World<'p, S: Subject> {
     /// Messages of the queue that were read.
     read: usize,
     pub(crate) log: Vec<String>,
+}
+
+/// The settings that a consent brings.
+fn of_consent(Tokens { access, refresh, .. }: Tokens) -> impl Iterator<Item = (&'static str, String)> {
+    [(ACCESS_TOKEN, access), (REFRESH_TOKEN, refresh)].into_iter()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,9 +124,18 @@ impl<'p, S: Subject> World<'p, S> {
         let mut dice = Dice::new(seed);
         let memory = MemoryPlatform::with(START, dice.bits(), VISIBILITY_TIMEOUT);
         let simulator = S::start(START, &mut dice);
-        let settings = S::settings(&simulator, &mut dice);
+        simulator.clock().skew(dice.pick(&SKEWS));
+        let mut settings = S::settings(&simulator, &mut dice);
+        let rotation = dice.pick(S::ROTATIONS);
+        let consent = simulator.world(|provider| {
+            let grants = provider.grants();
+            grants.rules.rotation = rotation;
+            let app = [(CLIENT_ID, grants.client_id.clone()), (CLIENT_SECRET, grants.client_secret.clone())];
+            S::consent(provider).map(|tokens| app.into_iter().chain(of_consent(tokens)))
+        });
         let world = Self {
             accounts: remembered(&memory, simulator.clock()),
+            queries: Queries::default(),
             simulator,
             memory,
             polling,
@@ -107,6 +143,10 @@ impl<'p, S: Subject> World<'p, S> {
             client,
             dice,
             instance: InstanceId::from_random(0),
+            owner: None,
+            consents: consent.is_some(),
+            rotation,
+            may_have_lost: false,
             provisioned: START,
             history: Arc::default(),
             polls: Vec::new(),
@@ -115,6 +155,7 @@ impl<'p, S: Subject> World<'p, S> {
             read: 0,
             log: Vec::new(),
         };
+        settings.extend(consent.into_iter().flatten());
         (world, settings)
     }
 
@@ -129,21 +170,50 @@ impl<'p, S: Subject> World<'p, S> {
             configuration: plain.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             secrets: secret.into_iter().map(|(name, value)| (name.to_owned(), SecretString::from(value))).collect(),
         };
-        let mut stored = instances::create(&self.memory, &owner, provision, &Derived::default()).await.unwrap();
-        stored.instance.configuration.insert(events::configuration::ENABLED.into(), "true".into());
-        let needed = self.polling.authentication.value.settings();
-        let secrets: &Secrets = &stored.secrets;
-        let plan = plans::put(&self.memory, &stored.instance, secrets, &needed).await.unwrap();
-        self.memory.table().transact(vec![plan]).await.unwrap();
+        let stored = instances::create(&self.memory, &owner, provision, &Derived::default()).await.unwrap();
         (self.instance, self.provisioned) = (stored.instance.id, stored.instance.created_at);
+        self.owner = Some(owner);
+        self.write(stored.instance, &stored.secrets).await;
         self.note("the instance is made");
         self.restart();
+    }
+
+    /// What the API does with each change of an instance.
+    async fn write(&self, mut instance: Instance, secrets: &Secrets) {
+        instance.configuration.insert(events::configuration::ENABLED.into(), "true".into());
+        let needed = self.polling.authentication.value.settings();
+        let plan = plans::put(&self.memory, &instance, secrets, &needed).await.unwrap();
+        self.memory.table().transact(vec![plan]).await.unwrap();
+    }
+
+    /// The customer consents again, where that is asked for.
+    ///
+    /// # Errors
+    /// It is asked for, and nothing came of the consent there was.
+    pub(crate) async fn consent_again(&mut self) -> Result<(), String> {
+        let asks = self.polls.last_mut().map(|poll| std::mem::take(&mut poll.ended_consent));
+        if asks != Some(true) {
+            return Ok(());
+        }
+        if self.rotation == Rotation::Never || !self.may_have_lost {
+            return Err("a consent ended that nobody ended".into());
+        }
+        self.note("the customer consents again");
+        let account = self.owner.as_ref().unwrap().id;
+        let stored = instances::load(&self.memory, account, self.instance).await.unwrap().unwrap();
+        let tokens = self.simulator.world(S::consent).into_iter().flat_map(of_consent);
+        let mut secrets = stored.secrets.clone();
+        secrets.extend(tokens.map(|(key, token)| (key.to_owned(), SecretString::from(token))));
+        self.write(stored.instance, &secrets).await;
+        self.may_have_lost = false;
+        Ok(())
     }
 
     /// Another process, which remembers nothing.
     fn restart(&mut self) {
         self.memory = self.memory.restart();
         self.accounts = remembered(&self.memory, self.simulator.clock());
+        self.queries = Queries::default();
     }
 
     pub(crate) fn note(&mut self, what: &str) {
@@ -172,6 +242,7 @@ impl<'p, S: Subject> World<'p, S> {
             What::Update,
             What::Delete,
             What::Restore,
+            What::Merge,
         ]);
         Change { what, pick: self.dice.bits() >> 8, late }
     }
@@ -201,6 +272,10 @@ impl<'p, S: Subject> World<'p, S> {
             self.note(&format!("after {skip} requests {change:?}"));
             self.simulator.plan(When::next().skip(skip), Fault::after(happens));
         }
+        if let Some(skip) = trouble.expires.filter(|_| self.consents) {
+            let expire = |provider: &mut S::Provider| provider.grants().expire_all();
+            self.simulator.plan(When::next().skip(skip), Fault::before(expire));
+        }
         match trouble.fails {
             Some(0) => self.memory.table().fail_next_write(TableError::Throttled),
             Some(1) => self.memory.table().lose_next_answer(),
@@ -212,6 +287,7 @@ impl<'p, S: Subject> World<'p, S> {
 
     pub(crate) async fn poll(&mut self, trouble: Trouble) {
         self.plan(&trouble);
+        self.may_have_lost |= trouble.loses();
         let (began, changes_before) = (self.simulator.clock().now(), S::changes(&lock(&self.history)));
         self.simulator.forget();
         let yields = [(); 4].map(|()| self.dice.count(4));
@@ -236,6 +312,7 @@ impl<'p, S: Subject> World<'p, S> {
             changes_after: S::changes(&lock(&self.history)),
             complete: outcomes.iter().any(all),
             broken: crashed || outcomes.iter().any(|outcome| matches!(outcome.end, End::Ours(_))),
+            ended_consent: outcomes.iter().any(|outcome| matches!(outcome.end, End::Revoked | End::NoCredential(_))),
             asked: self.simulator.served().into_iter().map(|served| (served.path.clone(), served.status())).collect(),
             outcome: text,
         };
@@ -265,6 +342,7 @@ impl<'p, S: Subject> World<'p, S> {
             polling: &known,
             account_key: &|_, name| name.to_owned(),
             accounts: &self.accounts,
+            queries: &self.queries,
             slot: &Slots::new(1).take().await,
             // Whoever is asked for leaves no resource out, so what a poll found is all that there was.
             asked: true,

@@ -67,6 +67,7 @@ fn of_salesforce_what_happened_is_told() {
 #[test]
 fn of_salesforce_each_bug_is_found() {
     are_found::<Salesforce>(&ALL);
+    are_found::<Salesforce>(&[Bug::ForgetsTokens]);
 }
 
 #[test]
@@ -87,6 +88,7 @@ fn of_quickbooks_what_happened_is_told() {
 #[test]
 fn of_quickbooks_each_bug_is_found() {
     are_found::<QuickBooks>(&ALL);
+    are_found::<QuickBooks>(&[Bug::ForgetsTokens]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use instances_api::Api;
 use platform::testing::{MemoryPlatform, Moment, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Queue as _};
-use poller::{Accounts, Due, Poll, Polled, Poller};
+use poller::{Accounts, Due, Poll, Polled, Poller, Queries};
 use records::accounts::{self, Account};
 use records::deliveries::{self, Delivery};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -62,6 +62,7 @@ struct Process {
     dispatchers: [Dispatcher<Faulty, Caller, FaultyBus>; 2],
     /// What the poller knows of providers' accounts. To wait for one takes no time.
     accounts: Accounts,
+    queries: Queries,
 }
 
 impl Process {
@@ -88,6 +89,7 @@ impl Process {
                 Dispatcher::new(Arc::clone(&shared), caller(), bus, Arc::clone(&policy), retry)
             }),
             accounts: Accounts::waiting(|_| Box::pin(std::future::ready(()))),
+            queries: Queries::default(),
             platform,
         }
     }
@@ -317,8 +319,8 @@ impl World {
     pub async fn poll_job(&self, message: &str) -> Result<(), poller::Fault> {
         match &self.asks {
             Some(fetch) => {
-                let (catalogue, accounts) = (&self.catalogue, &self.process.accounts);
-                let poller = Poller { platform: self.platform(), fetch, catalogue, accounts };
+                let (catalogue, accounts, queries) = (&self.catalogue, &self.process.accounts, &self.process.queries);
+                let poller = Poller { platform: self.platform(), fetch, catalogue, accounts, queries };
                 poller::handle(self.platform(), &poller, message, MINUTE).await
             }
             None => poller::handle(self.platform(), &self.polls, message, MINUTE).await,

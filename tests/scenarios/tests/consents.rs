@@ -25,6 +25,8 @@ const BACK: &str = "https://app.example/back?from=provider";
 /// How often everybody looks whether something is due.
 const LOOK: Duration = Duration::from_secs(10);
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Longer than any access token lives.
 const LONG: Duration = Duration::from_secs(5 * 60 * 60);
 
@@ -251,4 +253,28 @@ async fn a_code_that_the_provider_does_not_take_provisions_nothing_and_changes_n
     let (status, answer) = app.world.api(Method::PUT, &path, Some(spent)).await;
     assert_eq!((status, app.token_requests()), (StatusCode::OK, 0), "{answer}");
     assert_eq!(answer["configuration"], before.1["configuration"], "what the consent brought stays");
+}
+
+#[tokio::test]
+async fn a_consent_that_ends_soon_whatever_is_refreshed_is_shown_until_the_customer_consents_again() {
+    let app = App::new(9_520, "quickbooks", QuickBooks::start(START)).await;
+    let id = app.provision("invoices").await;
+    let path = format!("/instances/{id}");
+    let lapses = async || app.world.api(Method::GET, &path, None).await.1["polling"].get("consentLapses").cloned();
+    app.pass(2).await;
+    assert_eq!(lapses().await, None);
+    // The day that no refresh moves.
+    app.grants(|grants| grants.rules.refresh = Some(5 * DAY));
+    app.jump(LONG);
+    let now = app.world.now();
+    app.pass(2).await;
+    let end = lapses().await.unwrap();
+    let end = events::Timestamp::parse_rfc3339(end.as_str().unwrap()).unwrap();
+    assert!(now.plus(5 * DAY) <= end && end <= app.world.now().plus(5 * DAY), "{end:?}");
+    app.grants(|grants| grants.rules.refresh = Some(101 * DAY));
+    let body = app.body("invoices", &app.consent().await);
+    let (status, answer) = app.world.api(Method::PUT, &path, Some(body)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    app.pass(2).await;
+    assert_eq!(lapses().await, None);
 }

@@ -217,7 +217,7 @@ impl Rules<'_> {
         let (connector, plain) = (self.connector, &settings.plain);
         let polled = polled::in_turns(connector, plain) || polled::beside(connector, plain).is_some();
         let Some(polling) = connector.polling().filter(|_| polled) else { return Ok(()) };
-        let Configuration { resources, problems } = polling::configuration::read(&settings.plain);
+        let Configuration { resources, problems, .. } = polling::configuration::read(&settings.plain);
         let unknown = resources.iter().filter_map(|resource| Query::resolve(polling, resource).err());
         if let Some(Problem { resource, field, given, accepted }) = problems.into_iter().chain(unknown).next() {
             let field = match resource.as_str() {

@@ -8,10 +8,11 @@ use egress::fetch::Fetched;
 use events::{InstanceId, Message};
 use http::{HeaderMap, StatusCode};
 use platform::Platform as _;
-use polling::oauth::{GIVEN_AT, LIFETIME};
+use polling::oauth::{GIVEN_AT, LIFETIME, REFRESH_LIFETIME};
 use records::plans;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::world::{CALLBACK, NOW, Reply, World, id, set};
 
@@ -25,6 +26,8 @@ type Answer = Result<(u16, Value), NoAnswer>;
 struct Endpoint {
     answers: Arc<Mutex<Vec<Answer>>>,
     shown: Arc<Mutex<Vec<String>>>,
+    /// Where it takes its time: answers may be given so often.
+    slow: Option<Arc<Semaphore>>,
 }
 
 impl Exchange for Endpoint {
@@ -34,6 +37,9 @@ impl Exchange for Endpoint {
             request.basic.iter().map(|(id, secret)| format!("{}:{}", id.expose_secret(), secret.expose_secret()));
         let all: Vec<String> = [request.url.to_string()].into_iter().chain(basic).chain(fields).collect();
         self.shown.lock().unwrap().push(all.join(" "));
+        if let Some(slow) = &self.slow {
+            slow.acquire().await.unwrap().forget();
+        }
         let (status, body) = self.answers.lock().unwrap().remove(0)?;
         let body = Bytes::from(body.to_string());
         Ok(Fetched { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body })
@@ -156,8 +162,11 @@ async fn a_code_is_exchanged_and_what_comes_is_the_poller_s_and_nobody_else_s_to
 #[tokio::test]
 async fn what_comes_beside_the_code_and_the_tokens_becomes_the_instance_s_configuration() {
     let (world, endpoint) = world(9_103).await;
-    endpoint.answers(Ok((200, tokens(1))));
+    let mut answer = tokens(1);
+    answer["x_refresh_token_expires_in"] = json!(8_726_400);
+    endpoint.answers(Ok((200, answer)));
     let reply = world.post(&body("quickbooks", &json!({"code": "c", "realmId": 4_620_816_365_u64}))).await;
+    assert_eq!(set(&reply.json)[REFRESH_LIFETIME], "8726400");
     assert_eq!(
         (reply.status, &reply.json["configuration"]["event.vendor.account"]),
         (StatusCode::OK, &json!("4620816365"))
@@ -283,4 +292,37 @@ async fn where_nobody_consented_a_replacement_unsets_what_it_does_not_name() {
     assert_eq!(set(&made.json)["event.vendor.account"], "4620816365", "{}", made.text);
     let reply = put(&world, id(&made.json), "", &body("quickbooks", &json!(null))).await;
     assert_eq!((reply.status, set(&reply.json).get("event.vendor.account")), (StatusCode::OK, None), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn an_account_has_a_few_codes_exchanged_at_once_and_keeps_nobody_else_from_theirs() {
+    let (_, endpoint) = world(9_120).await;
+    let go = Arc::new(Semaphore::new(0));
+    let endpoint = Endpoint { slow: Some(go.clone()), ..endpoint };
+    let world = World { tokens: Arc::new(endpoint.clone()), ..World::new(9_121).await };
+    for n in 0..5 {
+        endpoint.answers(Ok((200, tokens(n))));
+    }
+    let given = |code: &str| body("hubspot", &json!({"code": code})).to_string();
+    let call = |key: &'_ str, code: &'_ str| {
+        let (key, body) = (key.to_owned(), given(code));
+        let world = &world;
+        async move { world.call(&key, "POST", "/instances", body).await }
+    };
+    let owner = world.owner.clone();
+    let three = async { tokio::join!(call(&owner, "c1"), call(&owner, "c2"), call(&owner, "c3")) };
+    let meanwhile = async {
+        while endpoint.shown.lock().unwrap().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        let reply = call(&owner, "c4").await;
+        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{}", reply.text);
+        assert!(reply.message().contains("too many codes"), "{}", reply.message());
+        assert_eq!(endpoint.shown.lock().unwrap().len(), 3, "the code is not spent");
+        go.add_permits(100);
+        assert_eq!(call(&world.stranger, "c5").await.status, StatusCode::OK);
+    };
+    let ((one, two, three), ()) = tokio::join!(three, meanwhile);
+    assert_eq!([one.status, two.status, three.status], [StatusCode::OK; 3]);
+    assert_eq!(call(&owner, "c4").await.status, StatusCode::OK, "a place is free again");
 }

@@ -97,6 +97,32 @@ async fn each_object_has_a_record_of_where_it_stands_and_what_fails() {
 }
 
 #[tokio::test]
+async fn a_consent_that_is_about_to_end_is_shown_until_the_instance_is_changed() {
+    let world = World::new(32_011).await;
+    let id = polled(&world, json!({})).await;
+    stands(&world, id, &[("contacts", at(60)), ("deals", at(60))]).await;
+    let one = format!("/instances/{id}");
+    let path = format!("{one}/event-poller-records");
+    assert_eq!(world.get(&one).await.json["polling"].get("consentLapses"), None);
+    let end = NOW.plus(100 * MINUTE);
+    noted(&world, id, |health| health.lapses = Some(end)).await;
+    let shown = world.get(&one).await.json["polling"].clone();
+    assert_eq!((&shown["status"], &shown["consentLapses"]), (&json!("ok"), &json!(end.iso_seconds())));
+    let lapse = |record: &Value| record["consentLapses"].clone();
+    assert_eq!(
+        records(&world, &path).await.iter().map(lapse).collect::<Vec<_>>(),
+        [json!(end.iso_seconds()), json!(end.iso_seconds())]
+    );
+    world.patch(id, &json!({"configuration": {"oauth.user.token": "an0ther"}})).await;
+    assert_eq!(
+        world.get(&one).await.json["polling"].get("consentLapses"),
+        None,
+        "the next poll says so again, if it is so"
+    );
+    assert!(records(&world, &path).await.iter().all(|record| record["consentLapses"].is_null()));
+}
+
+#[tokio::test]
 async fn an_object_that_is_taken_out_has_no_record_at_once_and_one_that_is_added_waits_for_its_poll() {
     let world = World::new(32_002).await;
     let id = polled(&world, json!({})).await;

@@ -26,13 +26,13 @@ use polling::definition::{Authentication, Oauth2, Polling};
 use polling::oauth::{self, Client, Reply, Shown};
 use polling::request::{ACCESS_TOKEN, Credential};
 use polling::verdict;
-use records::grants::{self, Consent, Decision, Ended, Grant, Life, Lock, Need, Outcome, TokenName, Why};
+use records::grants::{self, Consent, Decision, Ended, Grant, Lapse, Life, Lock, Need, Outcome, TokenName, Why};
 use records::instances::Secrets;
 use records::plans::{self, Plan, Read};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::read::Stop;
-use super::{End, Fetch, Trouble, Unpolled};
+use super::{End, Fetch, Lasts, Trouble, Unpolled};
 
 /// Most that a call to a token endpoint takes: [`egress::Limits::fetching`].
 const CALL: Duration = Duration::from_secs(30);
@@ -64,6 +64,8 @@ struct Keeping<'a> {
     plan: Plan,
     secrets: Secrets,
     grant: Grant,
+    /// When the consent ends, where that is known.
+    lapse: Option<Lapse>,
     /// Tokens that came, and could not be stored yet.
     unstored: Option<(Lock, Outcome)>,
     /// Whether the token is of this poll, or was refused in it before: another would be refused as well.
@@ -95,8 +97,8 @@ impl<'a> Keeper<'a> {
             Ok(Authentication::Oauth2(oauth)) => {
                 let consent = consent(plan, &secrets);
                 let grant = grants::open(asking.platform, kept, consent).await.map_err(End::Ours)?;
-                let plan = plan.clone();
-                Some(Keeping { polling, oauth, plan, secrets: secrets.clone(), grant, unstored: None, renewed: false })
+                let (plan, secrets, lapse) = (plan.clone(), secrets.clone(), grant.course.lapse());
+                Some(Keeping { polling, oauth, plan, secrets, grant, lapse, unstored: None, renewed: false })
             }
             _ => None,
         };
@@ -135,6 +137,11 @@ impl<'a> Keeper<'a> {
                 Ok(true)
             }
         }
+    }
+
+    /// How long what requests are made with is good for new ones as well.
+    pub(super) fn lasts(&self) -> Lasts {
+        self.tokens.as_ref().and_then(|tokens| tokens.lapse).map_or(Lasts::On, Lasts::Until)
     }
 
     /// Stores what could not be stored when it came.
@@ -228,7 +235,8 @@ impl Keeping<'_> {
     }
 
     fn take(&mut self, outcome: &Outcome) {
-        if let Outcome::Tokens { access, refresh, settings, .. } = outcome {
+        if let Outcome::Tokens { access, refresh, lapse, settings, .. } = outcome {
+            self.lapse = self.grant.course.lapse_after(refresh.is_some(), *lapse);
             self.grant.access = Some(access.clone());
             if let Some(refresh) = refresh {
                 self.grant.refresh = Some(refresh.clone());
@@ -244,6 +252,7 @@ impl Keeping<'_> {
         let Some(Read { plan, grant, .. }) = read else { return Err(End::Unpolled(Unpolled::Deleted).into()) };
         self.secrets = plan.secrets(platform).await.map_err(End::Ours)?;
         self.grant = grants::open(platform, grant, consent(&plan, &self.secrets)).await.map_err(End::Ours)?;
+        self.lapse = self.grant.course.lapse();
         self.plan = plan;
         Ok(())
     }
@@ -265,8 +274,9 @@ fn came(oauth: &Oauth2, answer: Result<super::Answer, NoAnswer>, now: Timestamp)
     match oauth.judge(&judged, now) {
         Reply::Tokens(tokens) => {
             let life = tokens.lifetime.map(|lifetime| Life::of(now, lifetime));
+            let lapse = tokens.refresh_lifetime.map(|lifetime| Lapse::of(now, lifetime));
             let oauth::Tokens { access, refresh, settings, .. } = tokens;
-            (Outcome::Tokens { access, refresh, life, settings }, None)
+            (Outcome::Tokens { access, refresh, life, lapse, settings }, None)
         }
         Reply::Refused => (Outcome::Refused, Some(trouble("it takes the refresh token no longer".into()))),
         Reply::UnknownClient => {
@@ -303,8 +313,16 @@ fn over(ended: Ended) -> End {
 fn consent(plan: &Plan, secrets: &Secrets) -> Consent {
     let token = |key: &str| value(plan, secrets, key).map(str::trim).filter(|text| !text.is_empty()).map(Into::into);
     let setting = |key: &str| plan.settings.get(key).map(String::as_str);
-    let life = oauth::life(setting).map(|(given, lifetime)| Life::of(given, lifetime));
-    Consent { access: token(ACCESS_TOKEN), refresh: token(oauth::REFRESH_TOKEN), life }
+    let (access, refresh) = (token(ACCESS_TOKEN), token(oauth::REFRESH_TOKEN));
+    let life = oauth::life(setting);
+    let refreshable = refresh.is_some() && Client::of(|key| value(plan, secrets, key)).is_some();
+    let lapse = if refreshable { oauth::refresh_life(setting) } else { life };
+    Consent {
+        access,
+        refresh,
+        life: life.map(|(given, lifetime)| Life::of(given, lifetime)),
+        lapse: lapse.map(|(given, lifetime)| Lapse::of(given, lifetime)),
+    }
 }
 
 fn value<'s>(plan: &'s Plan, secrets: &'s Secrets, key: &str) -> Option<&'s str> {

@@ -74,7 +74,11 @@ impl From<Fetched> for Answer {
 /// A planned request as it is sent.
 fn outgoing(request: &Request, credential: Option<&Credential>) -> Result<FetchRequest, Trouble> {
     let parse = |url: &str| Url::parse(url).map_err(|_| Trouble::Configuration("what is to be asked is no URL".into()));
-    let home = Home::of(&parse(&request.base)?);
+    let url = parse(&request.url)?;
+    // What begins as the base does, up to a path or a query, is where the base is.
+    let rest = request.url.strip_prefix(&request.base);
+    let at_base = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let home = if at_base { Home::of(&url) } else { Home::of(&parse(&request.base)?) };
     let home = home.ok_or_else(|| Trouble::Configuration("the base URL is not one of HTTP".into()))?;
     let headers = request.headers.iter().map(|(name, value)| header(name, value)).collect::<Result<HeaderMap, _>>()?;
     let secret = match credential {
@@ -90,7 +94,7 @@ fn outgoing(request: &Request, credential: Option<&Credential>) -> Result<FetchR
     };
     let body = request.body.as_ref().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
     let chosen = request.chosen;
-    Ok(FetchRequest { method, url: parse(&request.url)?, home, headers, body, secret, chosen })
+    Ok(FetchRequest { method, url, home, headers, body, secret, chosen })
 }
 
 /// A header; what cannot stand in one is not repeated: it may be a secret.

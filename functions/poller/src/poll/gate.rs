@@ -57,7 +57,12 @@ impl<'a> Gate<'a> {
         let now = platform.now();
         match self.accounts.may(&self.account, self.budget, now, self.asks_until) {
             May::At(at) if at <= now => return Ok(()),
-            May::At(at) => self.slot.aside(self.accounts.wait(at.since(now))).await,
+            May::At(at) => {
+                let late = async { self.accounts.wait(self.asks_until.since(platform.now())).await };
+                if !self.slot.aside(self.accounts.wait(at.since(now)), late).await {
+                    return Err(End::More);
+                }
+            }
             May::NotBefore(until) => return Err(End::PutOff { until }),
             May::Late => return Err(End::More),
         }

@@ -36,21 +36,23 @@ mod step;
 mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use events::{InstanceId, Timestamp};
 use metrics::counter;
 use platform::Platform;
-use polling::configuration::{self, Configuration, Problem};
+use polling::configuration::Problem;
 use polling::definition::Polling;
 use polling::request::Query;
 use records::plans::{self, Plan, Read};
 use records::polls::Standing;
 
 use crate::accounts::Accounts;
+use crate::queries::{Asked, Queries};
 use crate::slots::Slot;
 
 pub use fetch::{Answer, Fetch};
-pub use outcome::{End, Outcome, Trouble, Unpolled};
+pub use outcome::{End, Lasts, Outcome, Trouble, Unpolled};
 
 use credential::{Asking, Keeper};
 use gate::Gate;
@@ -71,6 +73,8 @@ pub struct Worker<'a, P, F> {
     pub account_key: &'a (dyn Fn(&str, &str) -> String + Sync),
     /// What this worker knows of the accounts that it asks.
     pub accounts: &'a Accounts,
+    /// What this worker knows of what instances ask for.
+    pub queries: &'a Queries,
     /// The poll's place among those of the worker.
     pub slot: &'a Slot,
     /// Whether somebody asked for it; else its turn has come.
@@ -91,12 +95,13 @@ pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, ins
         Ok(None) => return Outcome::ended(End::Unpolled(Unpolled::Deleted)),
         Err(error) => return Outcome::ended(End::Ours(error)),
     };
-    let configuration = configuration::read(&read.plan.settings);
-    let vitals = Vitals::new(&read, &configuration, worker.asked, worker.platform.now());
+    let polling = (worker.polling)(&read.plan.connector);
+    let asked = worker.queries.asked(&read.plan.connector, polling, &read.plan.settings);
+    let vitals = Vitals::new(&read, &asked.names, worker.asked, worker.platform.now());
     if vitals.are_still() {
         return Outcome::ended(End::Resting);
     }
-    let outcome = match begin(worker, read, configuration, &vitals).await {
+    let outcome = match begin(worker, read, polling, asked, &vitals).await {
         Ok(poll) => poll.run().await,
         Err(Stop::Account(end)) => Outcome::ended(end),
         // Of all of it, which a blank name stands for.
@@ -111,13 +116,14 @@ pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, ins
 async fn begin<'w, 'a, P: Platform, F: Fetch>(
     worker: &'w Worker<'a, P, F>,
     Read { mut plan, standing, grant, .. }: Read,
-    configuration: Configuration,
+    polling: Option<&'a Polling>,
+    asked: Arc<Asked>,
     vitals: &'w Vitals,
 ) -> Result<InstancePoll<'w, 'a, P, F>, Stop> {
     if plan.disabled || !plan.events_on {
         return Err(End::Unpolled(Unpolled::Disabled).into());
     }
-    let Some(polling) = (worker.polling)(&plan.connector) else {
+    let Some(polling) = polling else {
         return Err(End::Unpolled(Unpolled::Connector).into());
     };
     let key = |name: &str| (worker.account_key)(&plan.connector, name);
@@ -125,7 +131,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     gate.open(worker.platform).await?;
     let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
     let stored = reconcile::noted(&plan, &standing.state);
-    let settled = settle(&stored, &configuration, polling, reconcile::beginning(&plan), since(&plan.settings));
+    let settled = settle(&stored, &asked, reconcile::beginning(&plan), since(&plan.settings));
     let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
         worker,
@@ -133,7 +139,7 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
         polling,
         gate,
         keeper,
-        configuration,
+        asked,
         vitals,
         standing,
         step,
@@ -158,7 +164,7 @@ struct InstancePoll<'w, 'a, P, F> {
     polling: &'a Polling,
     gate: Gate<'a>,
     keeper: Keeper<'a>,
-    configuration: Configuration,
+    asked: Arc<Asked>,
     vitals: &'w Vitals,
     /// Where the polls stand, as stored.
     standing: Standing,
@@ -178,40 +184,36 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
             Ok(end) => self.tell().await.err().unwrap_or(end),
             Err(end) => end,
         };
+        let lasts = Some(self.keeper.lasts());
         self.keeper.end(self.worker.platform).await;
         self.gate.share(self.worker.platform).await;
         reconcile::count(&self.plan, self.told_before, self.told);
         counter!("pollhook_polls", "connector" => self.plan.connector.clone()).increment(1);
         counter!("pollhook_accepted", "connector" => self.plan.connector).increment(self.told as u64);
-        Outcome { told: self.told, left_out: self.left_out, finished: self.finished, troubles: self.troubles, end }
+        let Self { told, left_out, finished, troubles, .. } = self;
+        Outcome { told, left_out, finished, troubles, lasts, end }
     }
 
     /// Asks for every resource. `Err`: telling a step came to an end.
     async fn ask_all(&mut self) -> Result<End, End> {
-        let Configuration { mut resources, problems } = std::mem::take(&mut self.configuration);
-        let vitals = self.vitals;
-        for problem in problems.into_iter().filter(|problem| !vitals.rest(&problem.resource)) {
+        let (asked, vitals) = (Arc::clone(&self.asked), self.vitals);
+        for problem in asked.problems.iter().filter(|problem| !vitals.rest(&problem.resource)) {
             self.misconfigured(problem);
         }
-        let first = usize::try_from(self.worker.platform.random().bits() % resources.len().max(1) as u64).unwrap_or(0);
-        resources.rotate_left(first);
-        for resource in resources.iter().filter(|resource| !vitals.rest(&resource.name)) {
-            match Query::resolve(self.polling, resource) {
-                Ok(query) => {
-                    let query = reconcile::query(&self.plan, query);
-                    if let Some(end) = self.ask(&query).await? {
-                        return Ok(end);
-                    }
-                }
-                Err(problem) => self.misconfigured(problem),
+        let count = asked.queries.len().max(1) as u64;
+        let first = usize::try_from(self.worker.platform.random().bits() % count).unwrap_or(0);
+        let (before, from) = asked.queries.split_at(first);
+        for query in from.iter().chain(before).filter(|query| !vitals.rest(&query.name)) {
+            let query = reconcile::query(&self.plan, query);
+            if let Some(end) = self.ask(&query).await? {
+                return Ok(end);
             }
         }
         Ok(End::Asked)
     }
 
-    fn misconfigured(&mut self, problem: Problem) {
-        let text = problem.to_string();
-        self.troubles.insert(problem.resource, Trouble::Configuration(text));
+    fn misconfigured(&mut self, problem: &Problem) {
+        self.troubles.insert(problem.resource.clone(), Trouble::Configuration(problem.to_string()));
     }
 
     /// Asks for one resource until nothing more is new. `Some`: the others are not to be asked for now.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use events::Timestamp;
 use records::RecordError;
+use records::grants::Lapse;
 
 /// What a poll of an instance came to.
 #[derive(Clone, PartialEq, Debug)]
@@ -16,14 +17,25 @@ pub struct Outcome {
     pub finished: BTreeSet<String>,
     /// What went wrong, by resource; blank where it is the whole configuration. The others were polled all the same.
     pub troubles: BTreeMap<String, Trouble>,
+    /// Whether the consent that it asked by has an end; `None`: it did not come to that.
+    pub lasts: Option<Lasts>,
     /// How it ended.
     pub end: End,
+}
+
+/// How long a consent goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lasts {
+    /// No end is known.
+    On,
+    /// Until then.
+    Until(Lapse),
 }
 
 impl Outcome {
     /// Of a poll that came to nothing else.
     pub(super) fn ended(end: End) -> Self {
-        Self { told: 0, left_out: 0, finished: BTreeSet::new(), troubles: BTreeMap::new(), end }
+        Self { told: 0, left_out: 0, finished: BTreeSet::new(), troubles: BTreeMap::new(), lasts: None, end }
     }
 }
 

@@ -28,9 +28,9 @@ use super::settle::since;
 /// How far a provider's clock may be ahead of ours where a day ends.
 const AHEAD: Duration = Duration::from_secs(5 * 60);
 
-/// How a resource is asked.
-pub(super) fn query(plan: &Plan, query: Query) -> Query {
-    if plan.reconciles.is_some() { query.reconciling() } else { query }
+/// How a resource is asked that others may ask for too.
+pub(super) fn query<'q>(plan: &Plan, query: &'q Query) -> Cow<'q, Query> {
+    if plan.reconciles.is_some() { Cow::Owned(query.clone().reconciling()) } else { Cow::Borrowed(query) }
 }
 
 /// When an instance's polls begin.

@@ -18,14 +18,13 @@ use std::collections::BTreeMap;
 
 use events::Timestamp;
 use events::configuration::POLLER_SINCE;
-use polling::configuration::Configuration;
-use polling::definition::Polling;
 use polling::position::{Place, Position, State};
-use polling::request::Query;
+
+use crate::queries::Asked;
 
 /// How a resource is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum How {
     ByTime,
     ByCursor,
     /// It cannot be, as it is configured.
@@ -33,38 +32,28 @@ enum Asked {
 }
 
 /// The state with a place for each resource, but for those that begin with a cursor.
-pub(super) fn settle(
-    stored: &State,
-    configuration: &Configuration,
-    polling: &Polling,
-    provisioned: Timestamp,
-    since: Option<Timestamp>,
-) -> State {
+pub(super) fn settle(stored: &State, asked: &Asked, provisioned: Timestamp, since: Option<Timestamp>) -> State {
     let positions = stored.places.values().filter_map(|place| match place {
         Place::Position(position) => Some(position.at()),
         Place::Cursor(_) => None,
     });
     let come = || positions.max().map_or(provisioned, |furthest| furthest.max(provisioned));
     let beginning = since.unwrap_or_else(come);
-    let problems = configuration.problems.iter().map(|problem| (problem.resource.as_str(), Asked::NotNow));
-    let resources = configuration.resources.iter().map(|resource| {
-        let asked = match Query::resolve(polling, resource) {
-            Ok(query) if query.keeps_cursor() => Asked::ByCursor,
-            Ok(_) => Asked::ByTime,
-            Err(_) => Asked::NotNow,
-        };
-        (resource.name.as_str(), asked)
-    });
-    let mut asked: BTreeMap<&str, Asked> = problems.chain(resources).collect();
+    let problems = asked.problems.iter().map(|problem| (problem.resource.as_str(), How::NotNow));
+    let queries = asked
+        .queries
+        .iter()
+        .map(|query| (query.name.as_str(), if query.keeps_cursor() { How::ByCursor } else { How::ByTime }));
+    let mut asked: BTreeMap<&str, How> = problems.chain(queries).collect();
     let unreadable = asked.remove("").is_some();
     let mut state = State { places: stored.places.clone() };
     state.places.retain(|name, place| match asked.get(name.as_str()) {
-        Some(Asked::ByTime) => matches!(place, Place::Position(_)),
-        Some(Asked::ByCursor) => matches!(place, Place::Cursor(_)),
-        Some(Asked::NotNow) => true,
+        Some(How::ByTime) => matches!(place, Place::Position(_)),
+        Some(How::ByCursor) => matches!(place, Place::Cursor(_)),
+        Some(How::NotNow) => true,
         None => unreadable,
     });
-    for (name, _) in asked.into_iter().filter(|(_, asked)| *asked != Asked::ByCursor) {
+    for (name, _) in asked.into_iter().filter(|(_, asked)| *asked != How::ByCursor) {
         let place = || Place::Position(Position::beginning(beginning));
         state.places.entry(name.to_owned()).or_insert_with(place);
     }
@@ -79,6 +68,7 @@ pub(super) fn since(settings: &BTreeMap<String, String>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use polling::configuration;
+    use polling::definition::Polling;
     use proptest::prelude::*;
 
     use super::*;
@@ -105,7 +95,7 @@ resources:
         let settings = [("event.objects", objects), ("event.poller.configuration", poller), (POLLER_SINCE, from)];
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let polling = Polling::from_yaml(SECTION).unwrap();
-        settle(&stored, &configuration::read(&settings), &polling, second(0), since(&settings))
+        settle(&stored, &Asked::of(Some(&polling), configuration::read(&settings)), second(0), since(&settings))
     }
 
     fn at(n: i64) -> Place {

@@ -5,11 +5,14 @@
 //! has failed [`MANY`] times or for [`LONG`], and when it is well again. Nothing but a consent that the provider does not know
 //! any more stops an instance's polls, and a change of the instance starts them again.
 //!
+//! *A consent that is about to end* is noted and told once, however often its end is told anew by some seconds more or less; a
+//! later end takes the note away.
+//!
 //! *Who does not wait:* a poll that somebody asked for (a signal, a new instance), and one of an instance that was changed
 //! since.
 //!
 //! *Cost:* a poll that comes meanwhile is the one query that says so. A write for the first failure, one for each further
-//! step, one for the recovery; what fails between two steps, because it was asked for, is no write.
+//! step, one for the recovery, one for a consent's near end and one for each change of the instance while it is near; what fails between two steps, because it was asked for, is no write.
 //!
 //! Our own failures are none of the instance's: they are not noted, and slow nothing.
 
@@ -19,13 +22,12 @@ use std::time::Duration;
 use events::{InstanceId, Timestamp};
 use metrics::counter;
 use platform::{Platform, Version};
-use polling::configuration::Configuration;
 use records::health::{self, Failing, Health, Stored};
 use records::plans::Read;
 use records::wheel::Minutes;
 
 use super::quiet::Webhooks;
-use super::{End, Outcome, Trouble};
+use super::{End, Lasts, Outcome, Trouble};
 
 /// The pause after the first failure; each further one doubles it.
 const FIRST: Duration = Duration::from_secs(60);
@@ -37,6 +39,8 @@ const MANY: u32 = 3;
 const LONG: Duration = Duration::from_secs(5 * 60);
 /// Characters of a reason that are kept: what a provider answers is not in it, what a customer configured is.
 const REASON: usize = 300;
+/// Ends of a consent that are no further apart are one: each answer counts from its own moment.
+const SAME_END: Duration = Duration::from_secs(5 * 60);
 /// The name of all resources together.
 const ALL: &str = "";
 
@@ -62,13 +66,12 @@ enum Tidings {
     Recovered(String, Failing),
     Revoked,
     Consented,
+    Lapses(Timestamp),
 }
 
 impl Vitals {
-    pub(super) fn new(read: &Read, configuration: &Configuration, asked: bool, now: Timestamp) -> Self {
-        let names = configuration.resources.iter().map(|resource| &resource.name);
-        let unusable = configuration.problems.iter().map(|problem| &problem.resource);
-        let resources: BTreeSet<String> = names.chain(unusable).cloned().collect();
+    /// `resources` are the names of what is configured, usable or not.
+    pub(super) fn new(read: &Read, resources: &BTreeSet<String>, asked: bool, now: Timestamp) -> Self {
         if let Some(error) = &read.health.unreadable {
             tracing::warn!(instance = %read.plan.instance, error, "how its polls fare cannot be read, and is noted anew");
         }
@@ -83,7 +86,7 @@ impl Vitals {
             stored: read.health.clone(),
             plan: read.version,
             interval,
-            resources,
+            resources: resources.clone(),
         }
     }
 
@@ -166,7 +169,13 @@ impl Vitals {
                 tidings.push(Tidings::Recovered(name, failing));
             }
         }
-        let same = after.failing == before.failing && after.revoked == before.revoked && tidings.is_empty();
+        after.lapses = lapses(before.lapses, outcome.lasts, now);
+        if let Some(at) = after.lapses.filter(|at| before.lapses != Some(*at)) {
+            tidings.push(Tidings::Lapses(at));
+        }
+        // A note of another plan is shown to nobody: it may be of the consent before.
+        let noted = after.lapses == before.lapses && (!changed || after.lapses.is_none());
+        let same = after.failing == before.failing && after.revoked == before.revoked && noted && tidings.is_empty();
         (!same).then_some((after, tidings))
     }
 
@@ -186,12 +195,28 @@ impl Vitals {
                 counter!("pollhook_polls_stopped", "connector" => connector.clone()).increment(1);
                 tracing::error!(instance, connector, "polls stop: the provider wants a new consent of the customer");
             }
+            Tidings::Lapses(at) => {
+                counter!("pollhook_consents_lapsing", "connector" => connector.clone()).increment(1);
+                let lapses = at.iso_seconds();
+                tracing::warn!(instance, connector, lapses, "a consent ends soon: the customer is to consent again");
+            }
             Tidings::Consented => {
                 counter!("pollhook_polls_recovered", "connector" => connector.clone()).increment(1);
                 tracing::warn!(instance, connector, "polls go on: the provider takes the consent");
             }
         }
     }
+}
+
+/// Which end of a consent is noted from `now` on, after a poll that saw how long it lasts.
+fn lapses(noted: Option<Timestamp>, lasts: Option<Lasts>, now: Timestamp) -> Option<Timestamp> {
+    let lapse = match lasts {
+        None => return noted,
+        Some(Lasts::Until(lapse)) if lapse.is_near(now) => lapse,
+        Some(_) => return None,
+    };
+    let same = |noted: &Timestamp| noted.since(lapse.at).max(lapse.at.since(*noted)) <= SAME_END;
+    Some(noted.filter(same).unwrap_or(lapse.at))
 }
 
 /// What failed in a poll, by resource, with the reason, and whether it is to be asked less often. A limit has its own pause.
@@ -244,6 +269,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+    use records::grants::Lapse;
 
     use super::*;
 
@@ -271,7 +297,7 @@ mod tests {
         let finished = ["a", "b"].into_iter().filter(|name| end == End::Asked && !failed(name)).map(str::to_owned);
         let finished = finished.collect();
         let troubles = troubles.iter().map(|(name, trouble)| ((*name).to_owned(), trouble.clone()));
-        Outcome { told: 0, left_out: 0, finished, troubles: troubles.collect(), end }
+        Outcome { told: 0, left_out: 0, finished, troubles: troubles.collect(), lasts: None, end }
     }
 
     fn theirs() -> Trouble {
@@ -341,6 +367,41 @@ mod tests {
                     prop_assert!(this <= LONGEST.max(turn) && this.as_secs() % turn.as_secs() == 0);
                 }
                 None => prop_assert!(this <= LONGEST),
+            }
+        }
+
+        #[test]
+        fn an_end_that_is_near_is_noted_and_told_with_each_note_and_a_later_one_takes_it_away(
+            polls in proptest::collection::vec((0_u64..400, prop::option::weighted(0.8, 0_u64..4), 0_u64..250), 1..60),
+        ) {
+            // Consents of a thousand minutes each, by number: the last quarter of each is near.
+            let minutes = |n: u64| Duration::from_secs(60 * n);
+            let (mut health, mut now) = (Health::of(PLAN), 0);
+            for (passes, consent, jitter_s) in polls {
+                now += passes;
+                let at = second(now * 60);
+                let given = |consent: u64| second(consent * 60_000 + jitter_s);
+                let lasts = consent.map(|consent| Lasts::Until(Lapse::of(given(consent), minutes(1000))));
+                let vitals = vitals(health.clone(), PLAN, 15, false, at);
+                let before = health.clone();
+                let (after, tidings) = match vitals.after(&Outcome { lasts, ..outcome(End::More, &[]) }, at) {
+                    Some((after, tidings)) => {
+                        prop_assert_ne!(&after, &before, "a write for nothing");
+                        (after, tidings)
+                    }
+                    None => (before.clone(), vec![]),
+                };
+                match lasts {
+                    None => prop_assert_eq!(after.lapses, before.lapses, "nobody knows"),
+                    Some(Lasts::Until(lapse)) if lapse.is_near(at) => {
+                        let noted = after.lapses.unwrap();
+                        prop_assert!(noted.since(lapse.at).max(lapse.at.since(noted)) <= SAME_END);
+                    }
+                    Some(_) => prop_assert_eq!(after.lapses, None),
+                }
+                let new = after.lapses.filter(|at| before.lapses != Some(*at));
+                prop_assert_eq!(tidings, new.map(Tidings::Lapses).into_iter().collect::<Vec<_>>());
+                health = after;
             }
         }
 

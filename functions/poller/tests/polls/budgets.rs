@@ -1,13 +1,14 @@
 //! A provider's account is asked no more than it takes, and left alone as long as it wants; no other one is.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use events::configuration::{OBJECTS, VENDOR_ACCOUNT};
 use events::{InstanceId, Timestamp};
 use futures_util::future::join_all;
 use platform::{Platform as _, TableError};
-use pollhook_poller::FRESH;
 use pollhook_poller::poll::{End, Outcome};
+use pollhook_poller::{Accounts, FRESH, Slots};
 use records::RecordError;
 use serde_json::json;
 
@@ -162,4 +163,34 @@ async fn a_poll_that_would_wait_beyond_its_time_goes_on_in_another() {
     let outcome = world.poll_until(world.now().plus(Duration::from_secs(9)), world.now().plus(MINUTE)).await;
     assert_eq!((outcome.told, outcome.end), (6, End::More));
     assert_eq!(world.poll().await.told, 2);
+}
+
+#[tokio::test]
+async fn a_poll_whose_place_does_not_come_back_in_time_tells_what_it_has_read_and_goes_on_in_another() {
+    let section = format!("budget: {{ requests: 2, seconds: 10 }}\n{}", SECTION.trim_start());
+    let mut world = World::with(510, &section, &settings("42")).await;
+    world.several(0..8, 10, |_| "things");
+    let slots = Slots::new(1);
+    let slot = slots.take().await;
+    // While the poll waits for its account a neighbour takes its place, and keeps it.
+    let (clock, coming, keeps) = (world.platform.clone(), Mutex::new(Some(slots.clone())), Arc::new(Mutex::new(None)));
+    let kept = keeps.clone();
+    world.accounts = Accounts::waiting(move |time| {
+        clock.advance(time);
+        let (coming, kept) = (coming.lock().unwrap().take(), kept.clone());
+        Box::pin(async move {
+            if let Some(slots) = coming {
+                let place = slots.take().await;
+                *kept.lock().unwrap() = Some(place);
+            }
+        })
+    });
+    let until = world.now().plus(3 * MINUTE);
+    let outcome = world.poll_at(&slot, (world.instance, true), until, until.plus(MINUTE)).await;
+    assert_eq!((outcome.told, outcome.end), (6, End::More));
+    assert_eq!(world.now(), until, "and not beyond it");
+    assert!(keeps.lock().unwrap().take().is_some());
+    assert_eq!(world.versions().await.len(), 6);
+    assert_eq!(world.poll().await.told, 2);
+    assert_eq!(world.versions().await, world.history);
 }

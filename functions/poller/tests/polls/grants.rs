@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::tokens::{LIFE, Mishap, TokenServer};
 use crate::world::{MINUTE, SECTION, START, World};
 
-const SECRETS: [(&str, &str); 4] = [
+pub(crate) const SECRETS: [(&str, &str); 4] = [
     (ACCESS_TOKEN, "clear-a0"),
     (REFRESH_TOKEN, "clear-r0"),
     (CLIENT_ID, "the-app"),
@@ -31,13 +31,13 @@ pub(crate) async fn every_minute(seed: u64) -> World {
     with_settings(seed, true, &SECRETS, &[(POLLER_REFRESH_INTERVAL, "1")]).await
 }
 
-async fn with(seed: u64, rotates: bool, secrets: &[(&str, &str)]) -> World {
+pub(crate) async fn with(seed: u64, rotates: bool, secrets: &[(&str, &str)]) -> World {
     with_settings(seed, rotates, secrets, &[]).await
 }
 
 async fn with_settings(seed: u64, rotates: bool, secrets: &[(&str, &str)], further: &[(&str, &str)]) -> World {
     let oauth = "oauth2: { authorize_url: https://login.example/auth, token_url: https://login.example/token, \
-                 client_auth: body, keeps: { site: site } }";
+                 client_auth: body, keeps: { site: site }, refresh_lifetime: refresh_lives }";
     let section = SECTION.replace("api_key: { header: x-api-key, setting: api.key }", oauth);
     let (lifetime, given) = (LIFE.as_secs().to_string(), START.as_millis().to_string());
     let settings = [("event.objects", "things"), (LIFETIME, lifetime.as_str()), (GIVEN_AT, given.as_str())];

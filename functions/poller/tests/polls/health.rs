@@ -1,13 +1,18 @@
 //! What fails is asked less often, is never given up, and can be seen.
 
+use std::time::Duration;
+
 use events::Timestamp;
 use metrics::set_default_local_recorder;
 use platform::{Platform as _, TableError};
 use pollhook_metrics::prometheus::Prometheus;
 use pollhook_poller::poll::End;
+use polling::oauth::{CLIENT_SECRET, GIVEN_AT, REFRESH_LIFETIME, REFRESH_TOKEN};
+use polling::request::ACCESS_TOKEN;
 use records::health::{self, Failing};
 use serde_json::json;
 
+use crate::tokens::LIFE;
 use crate::world::{MINUTE, World};
 
 async fn failing(world: &World, resource: &str) -> Option<Failing> {
@@ -176,6 +181,95 @@ async fn the_operator_is_told_once_that_polls_fail_and_once_that_they_are_well()
     consented.expire();
     turns(&consented, 10).await;
     assert_eq!(told("polls_stopped"), 1);
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+async fn lapses(world: &World) -> Option<Timestamp> {
+    health::look(&world.platform, world.instance).await.unwrap().health.lapses
+}
+
+/// How often the operator was told, with one more figure beside it, of what ends soon.
+fn lapsing(prometheus: &Prometheus) -> usize {
+    let series = "pollhook_consents_lapsing_total{connector=\"api\"} ";
+    prometheus.render().lines().find_map(|line| line.strip_prefix(series)?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_consent_whose_end_no_refresh_moves_is_told_once_a_week_before_and_another_ends_that() {
+    let prometheus = Prometheus::default();
+    let recorder = prometheus.recorder();
+    let _guard = set_default_local_recorder(&recorder);
+    let mut world = crate::grants::every_minute(611).await;
+    let end = world.now().plus(100 * DAY);
+    for (days, told) in [(1, 0), (92, 0), (93, 1), (94, 1), (99, 1)] {
+        let (now, at) = (world.now(), end.minus((100 - days) * DAY));
+        world.platform.advance(at.since(now));
+        // The token's age counts from the provider's own moment.
+        world.server(|server| server.refresh_life = Some((u64::from(100 - days)) * 86_400 - u64::from(days)));
+        assert_eq!(world.turn().await.end, End::Asked);
+        assert_eq!((lapsing(&prometheus), lapses(&world).await.is_some()), (told, told > 0), "{days}");
+    }
+    assert_eq!(lapses(&world).await, Some(end.minus(Duration::from_secs(93))), "the end that was told");
+    world.restart();
+    world.turn().await;
+    assert_eq!(world.platform.steps(), 0, "{:?}", world.platform.acts());
+    world.configure(|instance, _| instance.name = "another name".into()).await;
+    world.turn().await;
+    assert!(lapses(&world).await.is_some() && lapsing(&prometheus) == 1, "still so, and told already");
+
+    let given = world.now().as_millis().to_string();
+    world
+        .configure(|instance, secrets| {
+            secrets.insert(ACCESS_TOKEN.into(), "clear-a5".into());
+            secrets.insert(REFRESH_TOKEN.into(), "clear-r9".into());
+            let settings = [(GIVEN_AT, given), (REFRESH_LIFETIME, (100 * DAY).as_secs().to_string())];
+            instance.configuration.extend(settings.map(|(key, value)| (key.to_owned(), value)));
+        })
+        .await;
+    assert_eq!(world.turn().await.end, End::Asked);
+    assert_eq!((lapses(&world).await, lapsing(&prometheus)), (None, 1));
+}
+
+#[tokio::test]
+async fn an_end_that_each_refresh_moves_on_is_told_to_nobody() {
+    let mut world = crate::grants::every_minute(612).await;
+    world.server(|server| server.refresh_life = Some(86_400));
+    for _ in 0..12 {
+        world.platform.advance(Duration::from_secs(3 * 60 * 60));
+        assert_eq!(world.turn().await.end, End::Asked);
+        assert_eq!(lapses(&world).await, None);
+    }
+    // Nobody polled for long, and it is still good.
+    world.platform.advance(Duration::from_secs(23 * 60 * 60));
+    world.restart();
+    assert_eq!(world.turn().await.end, End::Asked);
+    assert_eq!(lapses(&world).await, None);
+}
+
+#[tokio::test]
+async fn a_token_that_nothing_refreshes_is_told_in_the_last_quarter_of_its_life_with_one_write() {
+    let prometheus = Prometheus::default();
+    let recorder = prometheus.recorder();
+    let _guard = set_default_local_recorder(&recorder);
+    let without = |left_out: &str| crate::grants::SECRETS.into_iter().filter(|(key, _)| *key != left_out).collect();
+    for (left_out, told) in [(REFRESH_TOKEN, 1), (CLIENT_SECRET, 2)] {
+        let secrets: Vec<_> = without(left_out);
+        let mut world = crate::grants::with(613, true, &secrets).await;
+        let end = world.now().plus(LIFE);
+        world.turn().await;
+        world.platform.advance(LIFE * 3 / 4 - Duration::from_secs(1));
+        world.turn().await;
+        assert_eq!(lapses(&world).await, None);
+        world.restart();
+        for seconds in [1, 60, 600] {
+            world.platform.advance(Duration::from_secs(seconds));
+            world.turn().await;
+        }
+        assert_eq!((lapses(&world).await, lapsing(&prometheus)), (Some(end), told), "{left_out}");
+        let notes = world.platform.acts().iter().filter(|act| act.contains("HEALTH")).count();
+        assert_eq!(notes, 1, "{:?}", world.platform.acts());
+    }
 }
 
 #[tokio::test]

@@ -84,6 +84,7 @@ async fn poll(world: &World, client: &Client) -> Outcome {
         polling: &known,
         account_key: &|_, account| account.to_owned(),
         accounts: &world.accounts,
+        queries: &world.queries,
         slot: &Slots::new(1).take().await,
         asked: true,
         name: "me",

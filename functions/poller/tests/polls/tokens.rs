@@ -28,6 +28,8 @@ pub(crate) struct TokenServer {
     pub(crate) rotates: bool,
     /// Whether answers say how long an access token is good.
     pub(crate) says_life: bool,
+    /// For how many seconds answers say that the refresh token is good.
+    pub(crate) refresh_life: Option<u64>,
     pub(crate) revoked: bool,
     pub(crate) mishaps: Vec<Mishap>,
     /// The refresh tokens that were shown, in order.
@@ -42,7 +44,7 @@ pub(crate) struct TokenServer {
 impl TokenServer {
     pub(crate) fn new(rotates: bool) -> Self {
         let (says_life, revoked, mishaps, shown) = (true, false, Vec::new(), Vec::new());
-        Self { rotates, says_life, revoked, mishaps, shown, access: 0, refresh: 0, expired: false }
+        Self { rotates, says_life, refresh_life: None, revoked, mishaps, shown, access: 0, refresh: 0, expired: false }
     }
 
     pub(crate) fn admits(&self, credential: Option<&str>) -> bool {
@@ -76,6 +78,9 @@ impl TokenServer {
             let mut body = json!({"access_token": format!("clear-a{}", self.access), "site": "clear-of-secrets"});
             if self.says_life {
                 body["expires_in"] = LIFE.as_secs().into();
+            }
+            if let Some(seconds) = self.refresh_life {
+                body["refresh_lives"] = seconds.into();
             }
             if self.rotates {
                 self.refresh += 1;

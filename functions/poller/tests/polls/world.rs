@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use platform::testing::{MemoryPlatform, VISIBILITY_TIMEOUT};
 use platform::{Platform as _, Table as _};
 use pollhook_poller::poll::{Answer, Fetch, Outcome, Trouble, Worker, poll_instance};
-use pollhook_poller::{Accounts, Slots};
+use pollhook_poller::{Accounts, Queries, Slot, Slots};
 use polling::definition::Polling;
 use polling::oauth::TokenRequest;
 use polling::request::{Credential, Request};
@@ -188,6 +188,7 @@ pub(crate) struct World {
     pub(crate) history: BTreeSet<Version>,
     /// What this process knows of providers' accounts; to wait for one turns the clock.
     pub(crate) accounts: Accounts,
+    pub(crate) queries: Queries,
 }
 
 impl World {
@@ -213,6 +214,7 @@ impl World {
         let provider = Provider { state: Arc::default(), clock: platform.clone() };
         let mut world = Self {
             accounts: remembered(&platform),
+            queries: Queries::default(),
             owner,
             platform,
             provider,
@@ -235,6 +237,7 @@ impl World {
     pub(crate) fn restart(&mut self) {
         self.platform = self.platform.restart();
         self.accounts = remembered(&self.platform);
+        self.queries = Queries::default();
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -309,6 +312,17 @@ impl World {
         asks_until: Timestamp,
         claims_until: Timestamp,
     ) -> Outcome {
+        self.poll_at(&Slots::new(1).take().await, (instance, asked), asks_until, claims_until).await
+    }
+
+    /// A poll at a place of its worker's.
+    pub(crate) async fn poll_at(
+        &self,
+        slot: &Slot,
+        (instance, asked): (InstanceId, bool),
+        asks_until: Timestamp,
+        claims_until: Timestamp,
+    ) -> Outcome {
         let known = |key: &str| (key == "api").then_some(&self.polling);
         let worker = Worker {
             platform: &self.platform,
@@ -316,7 +330,8 @@ impl World {
             polling: &known,
             account_key: &|_, account| account.to_owned(),
             accounts: &self.accounts,
-            slot: &Slots::new(1).take().await,
+            queries: &self.queries,
+            slot,
             asked,
             name: "a test",
             asks_until,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use connectors::{Connector, Example, catalogue};
@@ -10,6 +11,7 @@ use events::message::PollJob;
 use events::{Batch, InstanceId, Message, configuration};
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use platform::Platform as _;
+use platform::testing::Held;
 use records::bodies;
 use records::refused::{self, Reason};
 use scenarios::{Made, RetryPolicy, Spec, Webhook, World};
@@ -18,6 +20,9 @@ pub(crate) const SECRET: &str = "the app's secret";
 
 /// A secret in every provider's form, and the one that recorded requests hold.
 pub(crate) const RECORDED_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// How long after its signal a poll begins.
+pub(crate) const SETTLES: Duration = Duration::from_secs(3);
 
 pub(crate) const APP: &str = "https://app.example/";
 
@@ -85,14 +90,14 @@ pub(crate) async fn batches(world: &World) -> Vec<Batch> {
 /// The instances that poll jobs are for.
 pub(crate) fn polls(world: &World) -> Vec<InstanceId> {
     let held = world.platform().memory.polls().messages();
-    let job = |text: &str| match Message::decode(text).unwrap() {
+    let job = |held: &Held| match Message::decode(&held.body).unwrap() {
         Message::Poll(PollJob { instance, at }) => {
-            assert_eq!(at, world.now());
+            assert_eq!(at, held.visible_at, "it says when it is handed over");
             instance
         }
         other => panic!("not a poll job: {other:?}"),
     };
-    sorted(held.iter().map(|held| job(&held.body)).collect())
+    sorted(held.iter().map(job).collect())
 }
 
 pub(crate) fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {

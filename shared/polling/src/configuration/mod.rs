@@ -47,6 +47,8 @@ pub struct Configuration {
     pub resources: Vec<Resource>,
     /// What cannot be used.
     pub problems: Vec<Problem>,
+    /// Whether values of the instance's own, other than those that say what to poll, are in the names of resources.
+    pub of_its_own: bool,
 }
 
 /// A resource to poll.
@@ -215,16 +217,20 @@ impl Reading<'_> {
         }
     }
 
-    fn fill(&self, key: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
+    fn fill(&mut self, key: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
         let template = Template::parse(key).map_err(|error| error.to_string())?;
         let mut settings: BTreeMap<String, String> = values.clone();
         for name in template.names() {
+            if settings.contains_key(name) {
+                continue;
+            }
+            self.read.of_its_own = true;
             if let Some(value) = self.settings.get(name) {
-                settings.entry(name.to_owned()).or_insert_with(|| value.clone());
+                settings.insert(name.to_owned(), value.clone());
             }
         }
         let zero = events::Timestamp::from_millis(0);
-        let values = Values { since: zero, now: zero, format: None, zone: None, settings: &settings };
+        let values = Values { since: zero, now: zero, format: None, zone: None, settings: (&settings).into() };
         template.fill(&values).map_err(|error| error.to_string())
     }
 

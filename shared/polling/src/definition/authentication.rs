@@ -55,6 +55,9 @@ pub struct Oauth2 {
     /// Whether a refresh token is worth one refresh: the next comes with the answer.
     #[serde(default)]
     pub rotating: bool,
+    /// Where in the tokens' answer it stands for how many seconds the refresh token is good.
+    #[serde(default)]
+    pub refresh_lifetime: Option<Path>,
     /// Further parameters of the consent's URL.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,

@@ -18,6 +18,7 @@ authentication:
     client_auth: body
     parameters: { prompt: "a&b", state: mine }
     keeps: { instance_url: instance_url }
+    refresh_lifetime: x_lives_for
     signs: [{ at: status, is: BAD_REFRESH_TOKEN, means: grant_revoked }]
 "#;
 
@@ -152,12 +153,15 @@ fn what_comes_with_the_tokens_is_read_and_what_makes_no_sense_left_out() {
         other => panic!("{other:?}"),
     };
     let tokens = read(json!({"access_token": "a", "refresh_token": "r", "expires_in": "1800",
-                             "instance_url": "https://one.example"}));
+                             "x_lives_for": 8_726_400, "instance_url": "https://one.example"}));
     assert_eq!((tokens.access.expose_secret(), tokens.refresh.unwrap().expose_secret()), ("a", "r"));
-    assert_eq!(tokens.lifetime, Some(Duration::from_secs(1800)));
+    let lives = [tokens.lifetime, tokens.refresh_lifetime];
+    assert_eq!(lives, [1800, 8_726_400].map(|seconds| Some(Duration::from_secs(seconds))));
     assert_eq!(tokens.settings, [("instance_url".to_owned(), "https://one.example".to_owned())].into());
     for none in [json!(null), json!(0), json!(-5), json!("soon"), json!(1e300), json!([1])] {
-        let tokens = read(json!({"access_token": "a", "refresh_token": "", "expires_in": none, "instance_url": {}}));
+        let tokens = read(json!({"access_token": "a", "refresh_token": "", "expires_in": none, "x_lives_for": none,
+                                 "instance_url": {}}));
+        assert_eq!(tokens.refresh_lifetime, None, "{none}");
         assert!(tokens.refresh.is_none() && tokens.lifetime.is_none() && tokens.settings.is_empty(), "{none}");
     }
 }

@@ -70,7 +70,31 @@ pub struct Values<'a> {
     /// The zone of that format.
     pub zone: Option<&'a Zone>,
     /// The values of `{name}`.
-    pub settings: &'a BTreeMap<String, String>,
+    pub settings: Named<'a>,
+}
+
+/// Values by their names, in layers: of a name the first one counts that is not blank. They are looked up where they are,
+/// because a configuration may be large, and a request needs little of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a>([Option<&'a BTreeMap<String, String>>; 4]);
+
+impl<'a> Named<'a> {
+    /// These layers, the first one first.
+    #[must_use]
+    pub fn layered(layers: [&'a BTreeMap<String, String>; 4]) -> Self {
+        Self(layers.map(Some))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        let values = self.0.iter().flatten().filter_map(|layer| layer.get(name));
+        values.map(|value| value.trim()).find(|value| !value.is_empty())
+    }
+}
+
+impl<'a> From<&'a BTreeMap<String, String>> for Named<'a> {
+    fn from(values: &'a BTreeMap<String, String>) -> Self {
+        Self([Some(values), None, None, None])
+    }
 }
 
 /// A text with placeholders.
@@ -202,10 +226,7 @@ impl Piece {
                 Unit::Microseconds => values.since.as_millis().saturating_mul(1000).to_string(),
                 Unit::Zero => "0".to_owned(),
             },
-            Self::Name(name) => {
-                let value = values.settings.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
-                value.ok_or_else(|| Unfilled::Missing(name.clone()))?.to_owned()
-            }
+            Self::Name(name) => values.settings.get(name).ok_or_else(|| Unfilled::Missing(name.clone()))?.to_owned(),
         })
     }
 }

@@ -12,7 +12,7 @@ fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 fn values(settings: &BTreeMap<String, String>) -> Values<'_> {
     let (since, now) = (at("2018-08-20T15:29:06.123Z"), at("2018-08-20T15:44:06Z"));
-    Values { since, now, format: None, zone: None, settings }
+    Values { since, now, format: None, zone: None, settings: settings.into() }
 }
 
 fn filled(text: &str) -> String {

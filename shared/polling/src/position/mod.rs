@@ -219,8 +219,10 @@ impl Position {
         };
         let floor = at.minus(overlap).max(self.floor);
         let mut told = self.told.clone();
+        // The position begins by our clock: where the provider's is behind it, a mark as old as the poll would be dropped at once.
+        let renewed = start.max(at);
         for (mark, date) in &seen.marks {
-            told.add(mark, date.unwrap_or(start));
+            told.add(mark, date.unwrap_or(renewed));
         }
         match read {
             // What was not read may be listed.

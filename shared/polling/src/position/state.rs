@@ -195,8 +195,12 @@ fn is_zero(number: &u32) -> bool {
 }
 
 fn parse_head(text: &str) -> Result<Head, StateError> {
-    check_schema(text)?;
-    serde_json::from_str(text).map_err(|error| malformed(&error))
+    match serde_json::from_str::<Head>(text) {
+        Ok(head) if head.v > SCHEMA => Err(StateError::Newer(head.v)),
+        Ok(head) => Ok(head),
+        // A newer one may be of another form.
+        Err(error) => check_schema(text).and(Err(malformed(&error))),
+    }
 }
 
 fn check_schema(text: &str) -> Result<(), StateError> {

@@ -80,6 +80,16 @@ fn what_has_no_date_is_remembered_for_as_long_as_it_is_listed() {
 }
 
 #[test]
+fn what_has_no_date_is_remembered_also_where_the_provider_s_clock_is_far_behind_ours() {
+    let record = told("a", None, "1");
+    let mut position = Position::beginning(at(0));
+    for start in [-86_400, -3600, -1, 0, 1] {
+        position = polled(&position, std::slice::from_ref(&record), Through::All, start).position;
+        assert!(position.is_told(&record), "{start}");
+    }
+}
+
+#[test]
 fn the_position_does_not_pass_what_was_put_off_nor_the_poll_s_start() {
     let position = Position::starting(at(0));
     let mut seen = Seen::default();
@@ -248,7 +258,7 @@ proptest! {
         };
         for (n, date) in dates.iter().enumerate() {
             let change = told(&n.to_string(), *date, "1");
-            let reached = date.map_or(at(start), at) >= kept;
+            let reached = date.map_or(at(start).max(next.at()), at) >= kept;
             prop_assert_eq!(next.is_told(&change), reached);
         }
     }

@@ -92,7 +92,8 @@ impl Polling {
                     let mut settings = self.defaults.clone();
                     settings.extend(template.names().filter_map(own));
                     let zero = Timestamp::from_millis(0);
-                    let values = Values { since: zero, now: zero, format: None, zone: None, settings: &settings };
+                    let values =
+                        Values { since: zero, now: zero, format: None, zone: None, settings: (&settings).into() };
                     template
                         .fill(&values)
                         .map_err(|_| CredentialError::Missing(template.names().next().unwrap_or_default().to_owned()))

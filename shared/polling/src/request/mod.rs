@@ -28,7 +28,7 @@ use crate::configuration::DateField;
 use crate::definition::{Method, Polling};
 use crate::pagination::{Cursor, Next, Paging, PagingError, Progress, Received, Turn};
 use crate::path::Path;
-use crate::placeholders::{Template, Unfilled, UrlTemplate, Values};
+use crate::placeholders::{Named, Template, Unfilled, UrlTemplate, Values};
 use crate::position::Through;
 
 pub use credential::{ACCESS_TOKEN, Credential, CredentialError};
@@ -149,14 +149,14 @@ impl Query {
     /// [`PlanError`].
     pub fn plan(&self, polling: &Polling, asking: &Asking<'_>) -> Result<Request, PlanError> {
         let way = self.way(asking.progress);
-        let settings = self.settings(polling, asking);
+        let page = self.page(asking.progress);
         let updated = self.rules.updated.as_ref();
         let values = Values {
             since: asking.progress.since(),
             now: asking.now,
             format: updated.map(|field| &field.format),
             zone: updated.map(|field| &field.zone),
-            settings: &settings,
+            settings: self.named(polling, asking, &page),
         };
         let base = polling.base_url.value.fill(&values)?;
         let mut request = match &way.ask {
@@ -198,8 +198,9 @@ impl Query {
     /// [`PlanError`].
     pub fn plan_start(&self, polling: &Polling, asking: &Asking<'_>) -> Result<Option<Request>, PlanError> {
         let Some(start) = &self.start else { return Ok(None) };
-        let (mut request, first) = (self.plan(polling, asking)?, self.settings(polling, asking));
-        let values = Values { since: asking.now, now: asking.now, format: None, zone: None, settings: &first };
+        let (mut request, page) = (self.plan(polling, asking)?, self.page(asking.progress));
+        let settings = self.named(polling, asking, &page);
+        let values = Values { since: asking.now, now: asking.now, format: None, zone: None, settings };
         request.url = joined(&polling.base_url.value.fill(&values)?, start);
         Ok(Some(request))
     }
@@ -217,11 +218,15 @@ impl Query {
         self.beyond.as_deref().filter(|_| progress.is_beyond()).unwrap_or(&self.way)
     }
 
-    /// What `{…}` stands for: the connector's defaults, the instance's configuration, the resource, the page.
-    fn settings(&self, polling: &Polling, asking: &Asking<'_>) -> BTreeMap<String, String> {
-        let mut settings = polling.settings(asking.settings);
-        settings.extend(self.values.clone());
-        let first = match &self.way(asking.progress).paging {
+    /// What `{…}` stands for: the page, the resource, the instance's configuration, the connector's defaults.
+    fn named<'a>(&'a self, polling: &'a Polling, asking: &Asking<'a>, page: &'a BTreeMap<String, String>) -> Named<'a> {
+        Named::layered([page, &self.values, asking.settings, &polling.defaults])
+    }
+
+    /// What `{…}` stands for of the page at which the query stands.
+    fn page(&self, progress: &Progress) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        let first = match &self.way(progress).paging {
             Some(Paging::Offset(counting) | Paging::Page(counting)) => counting.first,
             _ => 0,
         };
@@ -231,7 +236,7 @@ impl Query {
         if let Some(size) = self.page_size {
             set("page_size", size.to_string());
         }
-        match asking.progress.turn() {
+        match progress.turn() {
             Turn::Offset(offset) => set("offset", offset.to_string()),
             Turn::Page(page) => set("page", page.to_string()),
             Turn::Cursor(cursor) => set("cursor", cursor.clone()),

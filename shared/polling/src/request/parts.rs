@@ -13,8 +13,8 @@ use crate::placeholders::{Template, UrlTemplate, Values};
 /// What every path is appended to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BaseUrl {
-    /// The name of the value that is the beginning, where it is one: `{instance_url}/services`.
-    whole: Option<String>,
+    /// The value that is the beginning, where it is one: `{instance_url}/services`.
+    whole: Option<Template>,
     rest: UrlTemplate,
     https: bool,
     /// What follows the scheme and the host.
@@ -29,9 +29,10 @@ impl BaseUrl {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim().trim_end_matches('/');
         let (whole, rest) = match text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-            Some((name, rest)) => (Some(name.to_owned()), rest),
+            Some((name, rest)) => (Some(Template::parse(&format!("{{{name}}}"))), rest),
             None => (None, text),
         };
+        let whole = whole.transpose().map_err(|error| error.to_string())?;
         let template = UrlTemplate::parse(rest).map_err(|error| error.to_string())?;
         let begins = whole.is_none() || rest.is_empty() || rest.starts_with('/');
         if !begins || template.is_absolute() == whole.is_some() || rest.contains(['?', '#']) {
@@ -69,11 +70,7 @@ impl BaseUrl {
         let rest = self.rest.fill(values)?;
         let url = match &self.whole {
             None => rest,
-            Some(name) => {
-                let value =
-                    Template::parse(&format!("{{{name}}}")).ok().map(|template| template.fill(values)).transpose()?;
-                format!("{}{rest}", value.unwrap_or_default().trim_end_matches('/'))
-            }
+            Some(whole) => format!("{}{rest}", whole.fill(values)?.trim_end_matches('/')),
         };
         let plain = Url::parse(&url).is_ok_and(|url| {
             let user = !url.username().is_empty() || url.password().is_some();

@@ -18,6 +18,9 @@ const NAME_BYTES: usize = 16;
 /// How long before its end an access token is refreshed: longer than a poll lasts.
 const MARGIN: Duration = Duration::from_secs(120);
 
+/// How long before a consent's end its operator is told: time to have the customer consent again.
+const LEAD: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// Refusals after a missed answer before they count: with [`wait`] between, over more than an hour.
 const REFUSALS: u32 = 5;
 
@@ -73,6 +76,35 @@ impl Life {
     }
 }
 
+/// When a consent ends whose end is known: the refresh token's, or where nothing can be refreshed the access token's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Lapse {
+    /// When it ends.
+    pub at: Timestamp,
+    /// How many seconds before it is near.
+    lead: u64,
+}
+
+impl Lapse {
+    /// Of a token that was given at `given`, for so long: near in its last week, or its last quarter where that is less.
+    #[must_use]
+    pub fn of(given: Timestamp, lifetime: Duration) -> Self {
+        Self { at: given.plus(lifetime), lead: LEAD.min(lifetime / 4).as_secs() }
+    }
+
+    /// Whether it is near or over `now`: nothing but a new consent may help in time.
+    #[must_use]
+    pub fn is_near(self, now: Timestamp) -> bool {
+        now >= self.at.minus(Duration::from_secs(self.lead))
+    }
+
+    /// The same, after another of the same consent. An end that stays where it is comes with ever shorter lives: a lead by the
+    /// last of them would never be reached.
+    fn following(self, earlier: Option<Self>) -> Self {
+        Self { lead: self.lead.max(earlier.map_or(0, |earlier| earlier.lead)), ..self }
+    }
+}
+
 /// A refresh that was begun: written before the provider is asked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct UnderWay {
@@ -117,6 +149,8 @@ pub struct Course {
     access: Option<TokenName>,
     refresh: Option<TokenName>,
     life: Option<Life>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lapse: Option<Lapse>,
     /// How many refreshes were begun.
     fence: u64,
     under_way: Option<UnderWay>,
@@ -166,7 +200,7 @@ pub enum Decision {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Came {
     /// Tokens.
-    Tokens { access: TokenName, refresh: Option<TokenName>, life: Option<Life> },
+    Tokens { access: TokenName, refresh: Option<TokenName>, life: Option<Life>, lapse: Option<Lapse> },
     /// The provider's refusal.
     Refused,
     /// No answer, or one that leaves it open.
@@ -177,12 +211,17 @@ pub(super) enum Came {
 
 impl Course {
     /// The course of a consent that just began, or was not refreshed yet.
-    pub(super) fn new(access: Option<&SecretString>, refresh: Option<&SecretString>, life: Option<Life>) -> Self {
+    pub(super) fn new(
+        access: Option<&SecretString>,
+        refresh: Option<&SecretString>,
+        (life, lapse): (Option<Life>, Option<Lapse>),
+    ) -> Self {
         Self {
             consent: TokenName::of_all([access, refresh]),
             access: access.map(TokenName::of),
             refresh: refresh.map(TokenName::of),
             life,
+            lapse,
             fence: 0,
             under_way: None,
             missed: None,
@@ -241,8 +280,9 @@ impl Course {
         let again = Self { under_way: under_way.clone(), failures: self.failures.saturating_add(1), ..self.clone() };
         match came {
             // However late: it is the answer to the token that is still there.
-            Came::Tokens { access, refresh, life } => Some(Self {
+            Came::Tokens { access, refresh, life, lapse } => Some(Self {
                 consent: self.consent.clone(),
+                lapse: self.lapse_after(refresh.is_some(), lapse),
                 access: Some(access),
                 refresh: refresh.or_else(|| self.refresh.clone()),
                 life,
@@ -275,6 +315,19 @@ impl Course {
                 Some(Self { not_before: Some(now.plus(after.unwrap_or_else(|| wait(again.failures)))), ..again })
             }
         }
+    }
+
+    /// When the consent ends, where that is known.
+    #[must_use]
+    pub fn lapse(&self) -> Option<Lapse> {
+        self.lapse
+    }
+
+    /// The same after an answer with tokens: `came` is what it says, and `replaced` whether a refresh token is in it.
+    #[must_use]
+    pub fn lapse_after(&self, replaced: bool, came: Option<Lapse>) -> Option<Lapse> {
+        let stays = self.lapse.filter(|_| !replaced);
+        came.map(|came| came.following(self.lapse)).or(stays)
     }
 
     /// The course once the instance was changed: what was to wait, or had ended, is tried once more.
@@ -310,11 +363,11 @@ mod tests {
 
     fn tokens(access: u32, refresh: Option<u32>, given: Timestamp) -> Came {
         let life = Some(Life::of(given, Duration::from_secs(3600)));
-        Came::Tokens { access: name(access), refresh: refresh.map(name), life }
+        Came::Tokens { access: name(access), refresh: refresh.map(name), life, lapse: None }
     }
 
     fn begun(life: Option<Life>) -> Course {
-        Course::new(Some(&"token 0".into()), Some(&"token 1".into()), life)
+        Course::new(Some(&"token 0".into()), Some(&"token 1".into()), (life, None))
     }
 
     const CALL: Duration = Duration::from_secs(45);
@@ -341,7 +394,7 @@ mod tests {
         );
         let brief = begun(Some(Life::of(at(0), Duration::from_secs(40))));
         assert_eq!(brief.decide(&Need::Token, true, at(29)), Decision::Use, "a brief life is not all margin");
-        let no_access = Course::new(None, Some(&"token 1".into()), None);
+        let no_access = Course::new(None, Some(&"token 1".into()), (None, None));
         assert_eq!(no_access.decide(&Need::Token, true, at(0)), Decision::Refresh { spare: false });
     }
 
@@ -404,6 +457,40 @@ mod tests {
             course.decide(&Need::Token, true, at(4002)),
             Decision::Ended(Ended { why: Why::Refused, .. })
         ));
+    }
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    #[test]
+    fn an_end_is_the_last_answer_s_and_stays_with_a_token_that_stays() {
+        let lapse = |days: i64, lives: u32| Lapse::of(at(days * 86_400), DAY * lives);
+        let consent = Course::new(None, Some(&"token 1".into()), (None, Some(lapse(0, 100))));
+        assert_eq!(consent.lapse_after(false, None).unwrap().at, at(100 * 86_400));
+        assert_eq!(consent.lapse_after(true, Some(lapse(1, 100))).unwrap().at, at(101 * 86_400));
+        assert_eq!(consent.lapse_after(true, None), None, "nobody says how long the new one is good");
+    }
+
+    proptest! {
+        #[test]
+        fn an_end_that_no_refresh_moves_is_near_in_time_and_one_that_moves_on_never(
+            lives_s in 60_u64..200 * 86_400,
+            steps in proptest::collection::vec(1_u64..100, 1..60),
+            moves: bool,
+        ) {
+            let mut course = Course::new(None, Some(&"token 1".into()), (None, None));
+            let (end, mut now) = (at(0).plus(Duration::from_secs(lives_s)), at(0));
+            for step in steps {
+                let life = if moves { Duration::from_secs(lives_s) } else { end.since(now) };
+                course.lapse = course.lapse_after(true, Some(Lapse::of(now, life)));
+                let lapse = course.lapse.unwrap();
+                let lead = (7 * DAY).min(Duration::from_secs(lives_s) / 4);
+                prop_assert_eq!(lapse.at, now.plus(life));
+                prop_assert_eq!(lapse.is_near(now), life.as_secs() <= lead.as_secs());
+                prop_assert!(lapse.is_near(lapse.at) && lapse.is_near(lapse.at.plus(DAY)));
+                // Refreshes come oftener than a quarter of what a token lives for.
+                now = now.plus(Duration::from_secs(lives_s * step / 800));
+            }
+        }
     }
 
     /// One of some workers acts.

@@ -183,7 +183,17 @@ impl Subject for Listed {
         let shown = now.plus(change.late);
         let (first, deleted) = (state == State::New, state == State::Gone);
         let key = change.pick.to_string();
-        history.versions.push(Version { object, key, date: now, at: now, shown, over: now, deleted, first });
+        history.versions.push(Version {
+            object,
+            key,
+            date: now,
+            at: now,
+            shown,
+            over: now,
+            deleted,
+            first,
+            hidden: false,
+        });
     }
 
     fn changes(history: &Objects) -> usize {

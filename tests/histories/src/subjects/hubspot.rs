@@ -2,7 +2,7 @@
 //!
 //! | told | hidden by the API |
 //! |---|---|
-//! | of each object the last state that the index had as a poll came, once the second of its date is over | whatever a later change replaced before a poll came |
+//! | of each object the last state that the index had as a poll came, once the second of its date is over; of a merge, the one that is left, as UPDATED | whatever a later change replaced before a poll came |
 //! | what is archived as a poll comes, as DELETED; what is restored, as UPDATED | what was archived and restored, or deleted for good, in between |
 //! | what the index shows up to 600 s after its date | what it shows later, until it changes again; of a merge, the object that is no more |
 //! | | of more than 10,000 objects of one moment all but these, and what comes after them, until they change |
@@ -12,9 +12,9 @@ use std::time::Duration;
 use events::Timestamp;
 use serde_json::{Value, json};
 use simulators::hubspot::{HubSpot as Portal, Lag};
-use simulators::{Fault, Provider as _, Simulator};
+use simulators::{Fault, Provider as _, Simulator, Tokens};
 
-use super::{FOR_EVER, State, any_fault, picked};
+use super::{ACCESS, State, any_fault, picked};
 use crate::bugs::Bug;
 use crate::dice::Dice;
 use crate::objects::{Objects, Rules, Version, dated};
@@ -48,12 +48,13 @@ impl Subject for HubSpot {
     }
 
     fn settings(simulator: &Simulator<Portal>, _: &mut Dice) -> Vec<(&'static str, String)> {
-        let token = simulator.world(|portal| {
-            portal.grants().rules.access = FOR_EVER;
-            portal.connect().access
-        });
+        simulator.world(|portal| portal.grants().rules.access = ACCESS);
         let objects = KINDS.map(|(name, _)| format!("{name},{name}/archived")).join(",");
-        vec![("event.objects", objects), ("oauth.user.token", token)]
+        vec![("event.objects", objects)]
+    }
+
+    fn consent(portal: &mut Portal) -> Option<Tokens> {
+        Some(portal.connect())
     }
 
     fn change(portal: &mut Portal, history: &mut Objects, change: Change, now: Timestamp) {
@@ -61,7 +62,17 @@ impl Subject for HubSpot {
         let lag = |late| Lag { created: late, updated: late };
         let of = |found: Vec<&Version>| picked(&found, change.pick / 3).map(|version| version.object.clone());
         let (live, archived) = (of(history.those(name, false, now)), of(history.those(name, true, now)));
+        let mut others = history.those(name, false, now);
+        others.retain(|version| Some(&version.object) != live.as_ref());
+        let other = of(others).filter(|_| change.what == What::Merge);
         let (object, state, late) = match (change.what, live, archived) {
+            (What::Merge, Some(live), _) if other.is_some() => {
+                portal.lag = lag(Duration::ZERO);
+                let lost = other.unwrap_or_else(|| live.clone());
+                portal.merge(kind, &live.1, &lost.1);
+                history.dated(lost, now, Self::GRAIN, Duration::ZERO, State::Hidden);
+                (live, State::Changed, Duration::ZERO)
+            }
             (What::Update, Some(live), _) => {
                 portal.lag = lag(change.late);
                 portal.update(kind, &live.1, &json!({"name": "changed"}));

@@ -22,6 +22,8 @@ use crate::objects::{Object, Objects, Version};
 
 /// So long an access token lasts that no test is about tokens.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How long an access token lasts that histories outlive.
+const ACCESS: Duration = Duration::from_secs(3_600);
 
 /// What any provider may do.
 fn any_fault<P>(dice: &mut Dice) -> Fault<P> {
@@ -60,6 +62,7 @@ impl Objects {
             over: date.plus(grain),
             deleted: state == State::Gone,
             first: state == State::New,
+            hidden: state == State::Hidden,
         });
     }
 }
@@ -70,4 +73,6 @@ enum State {
     New,
     Changed,
     Gone,
+    /// No API shows it any more, nor that it is gone.
+    Hidden,
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use events::{Event, EventType, Timestamp};
 use serde_json::{Value, json};
 use simulators::quickbooks::{QuickBooks as Company, Throttle};
-use simulators::{Fault, Provider as _, Simulator};
+use simulators::{Fault, Provider as _, Rotation, Simulator, Tokens};
 
-use super::{FOR_EVER, any_fault, floor, picked};
+use super::{ACCESS, any_fault, floor, picked};
 use crate::bugs::Bug;
 use crate::dice::Dice;
 use crate::objects::{Objects, Rules, Version, dated};
@@ -54,12 +54,19 @@ impl Subject for QuickBooks {
     }
 
     fn settings(simulator: &Simulator<Company>, _: &mut Dice) -> Vec<(&'static str, String)> {
-        let (token, realm) = simulator.world(|company| {
-            company.grants().rules.access = FOR_EVER;
-            (company.connect().access, company.realm.clone())
+        let realm = simulator.world(|company| {
+            company.grants().rules.access = ACCESS;
+            company.realm.clone()
         });
         let objects = KINDS.map(|(name, _)| name).join(",");
-        vec![("event.objects", objects), ("event.vendor.account", realm), ("oauth.user.token", token)]
+        vec![("event.objects", objects), ("event.vendor.account", realm)]
+    }
+
+    const ROTATIONS: &'static [Rotation] =
+        &[Rotation::Never, Rotation::Always, Rotation::After(Duration::from_secs(86_400))];
+
+    fn consent(company: &mut Company) -> Option<Tokens> {
+        Some(company.connect())
     }
 
     fn change(company: &mut Company, history: &mut Objects, change: Change, now: Timestamp) {
@@ -70,8 +77,17 @@ impl Subject for QuickBooks {
         let next = |live: &Version| (live.key.parse::<u64>().unwrap_or(0) + 1).to_string();
         company.lag = change.late;
         let shown = now.plus(change.late);
-        let at_once =
-            |object, key, first| Version { object, key, date, at: now, shown, over: date, deleted: false, first };
+        let at_once = |object, key, first| Version {
+            object,
+            key,
+            date,
+            at: now,
+            shown,
+            over: date,
+            deleted: false,
+            first,
+            hidden: false,
+        };
         let version = match (change.what, live) {
             (What::Update, Some(live)) => {
                 company.update(entity, &live.object.1, &json!({"Line": change.pick}));

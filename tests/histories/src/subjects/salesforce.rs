@@ -11,9 +11,9 @@ use std::time::Duration;
 use events::Timestamp;
 use serde_json::{Value, json};
 use simulators::salesforce::Salesforce as Org;
-use simulators::{Fault, Provider as _, Simulator};
+use simulators::{Fault, Provider as _, Rotation, Simulator, Tokens};
 
-use super::{FOR_EVER, State, any_fault, picked};
+use super::{ACCESS, State, any_fault, picked};
 use crate::bugs::Bug;
 use crate::dice::Dice;
 use crate::objects::{Objects, Rules, Version, dated};
@@ -44,15 +44,14 @@ impl Subject for Salesforce {
     }
 
     fn settings(simulator: &Simulator<Org>, _: &mut Dice) -> Vec<(&'static str, String)> {
-        let token = simulator.world(|org| {
-            org.grants().rules.access = FOR_EVER;
-            org.connect().access
-        });
-        vec![
-            ("event.objects", OBJECTS.join(",")),
-            ("instance_url", simulator.url().to_owned()),
-            ("oauth.user.token", token),
-        ]
+        simulator.world(|org| org.grants().rules.access = ACCESS);
+        vec![("event.objects", OBJECTS.join(",")), ("instance_url", simulator.url().to_owned())]
+    }
+
+    const ROTATIONS: &'static [Rotation] = &[Rotation::Never, Rotation::Always];
+
+    fn consent(org: &mut Org) -> Option<Tokens> {
+        Some(org.connect())
     }
 
     fn change(org: &mut Org, history: &mut Objects, change: Change, now: Timestamp) {
