@@ -90,12 +90,12 @@ pub(crate) struct Polling {
     /// When the last failure ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     recovered: Option<String>,
-    /// When the consent ends, where that is near.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consent_lapses: Option<String>,
     /// Since when polls beside its webhooks find changes while no webhook comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     webhooks_quiet_since: Option<String>,
+    /// When the consent ends, where that is near.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent_lapses: Option<String>,
 }
 
 /// How an object is polled.
@@ -213,8 +213,8 @@ impl View<'_> {
             last_error: failing.first().map(|failing| failing.error.clone()),
             next_try: next.map(Timestamp::iso_seconds),
             recovered: self.look.health.recovered.map(Timestamp::iso_seconds),
-            consent_lapses: self.lapses(),
             webhooks_quiet_since: self.webhooks_quiet().map(Timestamp::iso_seconds),
+            consent_lapses: self.lapses(),
         }
     }
 

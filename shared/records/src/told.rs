@@ -62,6 +62,9 @@ pub async fn note<P: Platform>(platform: &P, batch: &Batch) -> Result<(), Record
         let heard = told.entry(key).or_default();
         *heard = heard.and(Heard::of(event.event_type, event.date));
     }
+    if told.is_empty() {
+        return Ok(());
+    }
     let keys: Vec<Key> = told.keys().cloned().collect();
     // What a read that lags does not see yet, the condition of the write does.
     let found = platform.table().get_many(&keys, Consistency::Eventual).await?;
@@ -101,6 +104,9 @@ pub async fn of<P: Platform>(
     let keyed: Vec<(usize, Key)> = named.enumerate().filter_map(|(index, key)| Some((index, key?))).collect();
     let keys: Vec<Key> = keyed.iter().map(|(_, key)| key.clone()).collect();
     let mut heard = vec![Heard::default(); objects.len()];
+    if keys.is_empty() {
+        return Ok(heard);
+    }
     let found = platform.table().get_many(&keys, Consistency::Eventual).await?;
     for ((index, _), item) in keyed.into_iter().zip(found) {
         if let (Some(slot), Some(item)) = (heard.get_mut(index), item) {

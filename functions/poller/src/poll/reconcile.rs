@@ -28,7 +28,7 @@ use super::settle::since;
 /// How far a provider's clock may be ahead of ours where a day ends.
 const AHEAD: Duration = Duration::from_secs(5 * 60);
 
-/// How a resource is asked.
+/// How a resource is asked that others may ask for too.
 pub(super) fn query<'q>(plan: &Plan, query: &'q Query) -> Cow<'q, Query> {
     if plan.reconciles.is_some() { Cow::Owned(query.clone().reconciling()) } else { Cow::Borrowed(query) }
 }

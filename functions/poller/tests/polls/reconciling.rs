@@ -142,7 +142,7 @@ async fn a_poll_that_finds_nothing_reads_nothing_and_one_that_finds_reads_once_a
         world.turn().await;
         (world.platform.table().reads() - reads, world.platform.steps() - steps)
     };
-    assert_eq!(cost(&world).await, (2, 0), "as any poll without news");
+    assert_eq!(cost(&world).await, (1, 0), "as any poll without news");
     for id in 0..50 {
         world.change("things", id, false);
         webhook(&world, "things", id, EventType::Created, Some(world.now())).await;
