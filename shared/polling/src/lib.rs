@@ -13,7 +13,8 @@
 //! ```
 //!
 //! [`dates`] reads and writes dates in the patterns that the contract uses, [`placeholders`] fills them into what is asked,
-//! [`path`] finds the fields of a record, [`pagination`] leads from page to page.
+//! [`path`] finds the fields of a record, [`pagination`] leads from page to page. Where a provider says of what is gone no more
+//! than where it was, [`tree`] knows what that was.
 //!
 //! *Failure:* what a person wrote is refused with what was written, where, and what would do; what a provider sent is
 //! described, never quoted: it is the customer's data.
@@ -33,4 +34,5 @@ pub mod poll;
 pub mod position;
 pub mod request;
 mod same;
+pub mod tree;
 pub mod verdict;

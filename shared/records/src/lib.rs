@@ -14,6 +14,7 @@
 //! | [`health`] | `POLL#id` / `HEALTH` | how its polls fare, where they fail |
 //! | [`plans`] | `POLL#id` / `PLAN` | what the poller needs of an instance |
 //! | [`grants`] | `POLL#id` / `GRANT` | the tokens of a consent, as its provider replaced them |
+//! | [`tree`] | `TREE#id` / `P#…`, `I#…`, `H#…` | what is at which path at the provider, where that must be known |
 //! | [`budgets`] | `BUDGET#connector#provider account` / account; `BUDGET#connector` / account | accounts that their provider wants left alone |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
 //! | [`markers`] | `SEEN#hash` / `SEEN` | when an occurrence without a date was first seen |
@@ -38,6 +39,7 @@ pub mod polls;
 pub mod refused;
 pub mod retries;
 mod schema;
+pub mod tree;
 pub mod wheel;
 
 pub use instances::plans;

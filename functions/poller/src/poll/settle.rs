@@ -42,7 +42,7 @@ pub(super) fn settle(
 ) -> State {
     let positions = stored.places.values().filter_map(|place| match place {
         Place::Position(position) => Some(position.at()),
-        Place::Cursor(_) => None,
+        Place::Cursor(_) | Place::Tree(_) => None,
     });
     let come = || positions.max().map_or(provisioned, |furthest| furthest.max(provisioned));
     let beginning = since.unwrap_or_else(come);
@@ -60,7 +60,7 @@ pub(super) fn settle(
     let mut state = State { places: stored.places.clone() };
     state.places.retain(|name, place| match asked.get(name.as_str()) {
         Some(Asked::ByTime) => matches!(place, Place::Position(_)),
-        Some(Asked::ByCursor) => matches!(place, Place::Cursor(_)),
+        Some(Asked::ByCursor) => place.cursor().is_some(),
         Some(Asked::NotNow) => true,
         None => unreadable,
     });
@@ -169,7 +169,7 @@ resources:
             let state = settled(&stored, &names, "");
             let furthest = stored.iter().filter_map(|(_, place)| match place {
                 Place::Position(position) => Some(position.at()),
-                Place::Cursor(_) => None,
+                Place::Cursor(_) | Place::Tree(_) => None,
             });
             let beginning = furthest.max().unwrap_or(second(0));
             for name in &objects {

@@ -11,6 +11,7 @@ mod sockets;
 mod steps;
 mod telling;
 mod tokens;
+mod tree;
 mod troubles;
 mod world;
 

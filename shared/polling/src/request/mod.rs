@@ -30,6 +30,7 @@ use crate::pagination::{Cursor, Next, Paging, PagingError, Progress, Received, T
 use crate::path::Path;
 use crate::placeholders::{Template, Unfilled, UrlTemplate, Values};
 use crate::position::Through;
+use crate::tree::Shape;
 
 pub use credential::{ACCESS_TOKEN, Credential, CredentialError};
 pub use parts::{BaseUrl, Body, RecordsAt};
@@ -45,6 +46,8 @@ pub struct Query {
     pub rules: Rules,
     /// How long is looked at again.
     pub overlap: Duration,
+    /// Where records say what an index of the tree holds, if there is one.
+    pub index: Option<Shape>,
     way: Way,
     /// What is asked for the rest of a poll whose answer was cut off.
     beyond: Option<Box<Way>>,

@@ -11,6 +11,7 @@ use crate::definition::{ANY, Beyond, Field, Gone, Method, Polling, Resource};
 use crate::pagination::{Link, Paging};
 use crate::path::Path;
 use crate::placeholders::UrlTemplate;
+use crate::tree::Shape;
 
 impl Query {
     /// What a configured resource means with a connector.
@@ -76,6 +77,10 @@ impl Query {
                 selects: known.selects,
             },
             overlap: Duration::from_secs(known.overlap.unwrap_or(polling.overlap)),
+            index: known.index.as_ref().map(|index| Shape {
+                path: index.path.clone(),
+                folder: Deleted { path: index.folder.at.clone(), is: index.folder.is.clone() },
+            }),
             way: Way {
                 ask: Ask::Known {
                     method: known.method,
@@ -119,6 +124,7 @@ impl Query {
                 selects: url.asks_since(),
             },
             overlap: Duration::from_secs(polling.overlap),
+            index: None,
             way: Way {
                 ask: Ask::Own(url),
                 paging: configured
