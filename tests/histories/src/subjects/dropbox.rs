@@ -297,6 +297,7 @@ impl Paths {
         for (number, poll) in polls.iter().enumerate().skip(begun + 1).filter(|(_, poll)| poll.saw_all()) {
             let tellings = || told.iter().zip(&all).filter(|(telling, _)| telling.poll <= number);
             let (was, is) = (self.at(polls[begun].changes_after), self.at(poll.changes_before));
+            let early = self.at(polls[begun].changes_before);
             let known = tellings().filter_map(|(_, what)| match what {
                 Told::Is(_, Entry { id, .. }) | Told::Gone(id) => Some(id),
                 Told::Nothing(_) => None,
@@ -306,6 +307,8 @@ impl Paths {
                 let last = last.map(|(telling, what)| (&telling.poll, what));
                 let right = match (last, is.get(id)) {
                     (Some((_, Told::Is(path, entry))), Some((at, there))) => path == at && entry == there,
+                    // What came while the first poll read, and is gone, may have been seen by none.
+                    (None, None) => !was.contains_key(id) || !early.contains_key(id),
                     (None, there) => was.get(id) == there,
                     (Some((_, Told::Gone(_))), None) => true,
                     (Some((by, Told::Is(path, _))), None) if *by <= begun || polls[*by].broken => {
