@@ -14,7 +14,7 @@ use connectors::Connector;
 use events::configuration::VENDOR_TYPE;
 use events::message::PollJob;
 use events::{InstanceId, Message};
-use platform::{Outgoing, Platform, Queue as _};
+use platform::{Outgoing, Platform, Queue as _, limits};
 use polling::definition::Polling;
 use records::instances::Instance;
 use records::polls;
@@ -94,11 +94,24 @@ pub(crate) async fn begin<P: Platform>(platform: &P, before: Option<Place>, inst
     }
 }
 
-/// Removes what its polls left of an instance that was just deleted.
+/// Removes what its polls left of an instance that was just deleted, or has it removed.
 pub(crate) async fn forget<P: Platform>(platform: &P, id: InstanceId) {
     // The instance is gone whatever becomes of this, and what is left does no harm but take room.
-    if let Err(error) = polls::forget(platform, id).await {
-        tracing::error!(%id, %error, "where a deleted instance's polls stood could not be removed");
+    let indexed = match polls::forget(platform, id).await {
+        Ok(indexed) => indexed,
+        Err(error) => {
+            tracing::error!(%id, %error, "where a deleted instance's polls stood could not be removed");
+            true
+        }
+    };
+    if !indexed {
+        return;
+    }
+    // An index may be large: the poller clears it, once no poll that was under way writes to it any more.
+    let body = Message::Poll(PollJob { instance: id, at: platform.now() }).encode();
+    let message = Outgoing { body, delay: limits::MAX_DELAY, group: id.to_string() };
+    if let Err(error) = platform.polls().send(vec![message]).await {
+        tracing::error!(%id, %error, "what was at which path of a deleted instance stays: its removal could not be sent");
     }
 }
 

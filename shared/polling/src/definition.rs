@@ -29,6 +29,7 @@
 //!     paging: { cursor: { from: paging.next.after, body: after, restart: 10000, from_last: true } }
 //!     most: 1000                        # an answer of so many records was cut off: it moves nothing,
 //!     beyond: { path, query, paging, ordered, records, may_lack }   # unless the rest is asked for in this way
+//!     index: { path: path_lower, folder: { at: "['.tag']", is: folder } }   # what is gone is told by its id: see `tree`
 //!     start: /2/files/list_folder/get_latest_cursor   # answers with the cursor of now, which is kept between polls
 //!     ordered: true                     # by the updated date, ascending
 //!     values: { entity: Invoice }       # what {entity} stands for, whatever the instance configures
@@ -188,6 +189,8 @@ pub struct Resource {
     pub beyond: Option<Beyond>,
     /// The path that answers with the cursor of now: then a poll goes on where the cursor of the last one left it.
     pub start: Option<String>,
+    /// Where records say what an index of the tree holds: then what is gone is told by its id, though it comes without.
+    pub index: Option<Index>,
     /// Whether records come in the order of their updated date.
     #[serde(default)]
     pub ordered: bool,
@@ -256,6 +259,16 @@ pub struct Types {
     pub at: Path,
     /// What is there, and its type. What is not here has the resource's.
     pub of: BTreeMap<String, String>,
+}
+
+/// Where records say what an index of the tree holds, beside their id and version.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// The path, in the form by which paths are compared; its parts are parted by `/`.
+    pub path: Path,
+    /// What says that something is a folder.
+    pub folder: Gone,
 }
 
 fn selects() -> bool {

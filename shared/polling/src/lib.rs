@@ -13,7 +13,8 @@
 //! ```
 //!
 //! [`dates`] reads and writes dates in the patterns that the contract uses, [`placeholders`] fills them into what is asked,
-//! [`path`] finds the fields of a record, [`pagination`] leads from page to page.
+//! [`path`] finds the fields of a record, [`pagination`] leads from page to page. Where a provider says of what is gone no more
+//! than where it was, [`tree`] knows what that was.
 //!
 //! For instances that have webhooks as well, [`reconcile`] says which changes these told.
 //!
@@ -36,4 +37,5 @@ pub mod position;
 pub mod reconcile;
 pub mod request;
 mod same;
+pub mod tree;
 pub mod verdict;

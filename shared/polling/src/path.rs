@@ -86,6 +86,23 @@ impl Path {
         found.or_else(|| value.get(self.text.as_str()))
     }
 
+    /// Lays something there, in objects that are made where there are none. Nothing is laid where a list's
+    /// element is meant.
+    pub(crate) fn put(&self, record: &mut Value, laid: Value) {
+        let place = self.steps.iter().try_fold(record, |value, step| match step {
+            Step::Name(name) => {
+                if !value.is_object() {
+                    *value = Value::Object(serde_json::Map::new());
+                }
+                value.as_object_mut().map(|fields| fields.entry(name.as_str()).or_insert(Value::Null))
+            }
+            Step::Index(_) => None,
+        });
+        if let Some(place) = place {
+            *place = laid;
+        }
+    }
+
     /// The text that lies there: a text as it is, a whole number as its digits. `None` for a blank one, and for whatever
     /// else does not name an object, such as a number too large to have come exactly.
     #[must_use]
@@ -174,6 +191,18 @@ mod tests {
             let found = Path::parse(path).unwrap().find(&record).filter(|found| !found.is_object());
             assert_eq!(found, None, "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_laid_somewhere_is_found_there_and_a_list_has_no_such_place() {
+        for text in ["id", "['.tag']", "$.a.b['c.d']"] {
+            let (path, mut record) = (Path::parse(text).unwrap(), json!({"a": {"kept": 1}}));
+            path.put(&mut record, json!("x"));
+            assert_eq!((path.find(&record), &record["a"]["kept"]), (Some(&json!("x")), &json!(1)), "{text}");
+        }
+        let mut record = json!(null);
+        Path::parse("items[0].id").unwrap().put(&mut record, json!("x"));
+        assert_eq!(record, json!({"items": null}));
     }
 
     #[test]

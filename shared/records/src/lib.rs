@@ -14,6 +14,7 @@
 //! | [`health`] | `POLL#id` / `HEALTH` | how its polls fare, where they fail |
 //! | [`plans`] | `POLL#id` / `PLAN` | what the poller needs of an instance |
 //! | [`grants`] | `POLL#id` / `GRANT` | the tokens of a consent, as its provider replaced them |
+//! | [`tree`] | `TREE#id` / `P#…`, `I#…`, `H#…` | what is at which path at the provider, where that must be known |
 //! | [`budgets`] | `BUDGET#connector#provider account` / account; `BUDGET#connector` / account | accounts that their provider wants left alone |
 //! | [`signals`] | `SIGNAL#id` / `SIGNAL` | when a poll begins that a provider's signal asked for |
 //! | [`refused`] | `REFUSED#connector#day` / reason | webhooks that were not taken, counted, with a few samples |
@@ -42,6 +43,7 @@ pub mod retries;
 mod schema;
 pub mod signals;
 pub mod told;
+pub mod tree;
 pub mod wheel;
 
 pub use instances::plans;

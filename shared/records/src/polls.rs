@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use events::{InstanceId, Timestamp};
 use platform::{Condition, Item, Key, Platform, Query, Table as _, TableError, Version, Write};
 use polling::position::{Decoded, Place, State};
+use polling::tree::Tried;
 use serde::{Deserialize, Serialize};
 
 use crate::grants::GRANT;
@@ -53,6 +54,9 @@ struct ClaimRecord {
     who: String,
     /// When it runs out; `None`: it was ended.
     until: Option<Timestamp>,
+    /// How many claims there were, this one included. Versions that do not count them know of nothing that is ordered by it.
+    #[serde(default)]
+    number: u64,
 }
 
 impl ClaimRecord {
@@ -82,6 +86,7 @@ pub struct Standing {
     pub forgotten: bool,
     generation: u64,
     claim: Option<(Version, Option<Timestamp>)>,
+    claims: u64,
     pieces: Vec<Key>,
 }
 
@@ -93,6 +98,7 @@ pub struct Claim {
     until: Timestamp,
     version: Version,
     generation: u64,
+    number: u64,
     pieces: Vec<Key>,
 }
 
@@ -133,13 +139,25 @@ impl Claim {
         self.until
     }
 
+    /// Whose polls it is of.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// Its number: greater than that of each claim before it, whatever became of those.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     fn key(&self) -> Key {
         key(self.instance, CLAIM)
     }
 
     /// The write that ends it, after the move number `generation`.
     fn ended(&self, version: Version, generation: u64) -> Write {
-        let record = ClaimRecord { generation, who: self.who.clone(), until: None };
+        let record = ClaimRecord { generation, who: self.who.clone(), until: None, number: self.number };
         Write::put(self.key(), version, schema::encode(&record)).when(Condition::Version(self.version))
     }
 }
@@ -173,6 +191,13 @@ fn decode_state(instance: InstanceId, item: &Item, pieces: &[&Item]) -> Result<D
 }
 
 impl Standing {
+    /// What is known of the claims on it. Where they were not counted at first, that of those which came to nothing is another
+    /// number, which grows by one with each all the same.
+    #[must_use]
+    pub fn tried(&self) -> Tried {
+        Tried { claims: self.claims, failed: self.claims.wrapping_sub(self.generation) }
+    }
+
     /// Where an instance's polls stand by the items of its partition `POLL#id`; those that are not its own are left alone.
     /// `None`: a move came in between, and the items are of before and after it.
     ///
@@ -189,6 +214,7 @@ impl Standing {
             forgotten: false,
             generation: 0,
             claim: claim.as_ref().map(|(version, record)| (*version, record.until)),
+            claims: claim.as_ref().map_or(0, |(_, record)| record.number),
             pieces: pieces.iter().map(|item| item.key.clone()).collect(),
         };
         if let Some(item) = find(STATE) {
@@ -280,9 +306,11 @@ pub async fn claim<P: Platform>(
         until,
         version: platform.version(),
         generation: standing.generation,
+        number: standing.claims + 1,
         pieces: standing.pieces.clone(),
     };
-    let record = ClaimRecord { generation: claim.generation, who: who.to_owned(), until: Some(until) };
+    let record =
+        ClaimRecord { generation: claim.generation, who: who.to_owned(), until: Some(until), number: claim.number };
     let write = Write::put(claim.key(), claim.version, schema::encode(&record)).when(condition);
     match platform.table().write(write).await {
         Ok(()) => Ok(Claimed::Ours(claim)),
@@ -332,7 +360,8 @@ pub async fn advance<P: Platform>(platform: &P, claim: &Claim, state: State) -> 
     }
     let left = sweep(platform, claim.pieces.clone()).await;
     let pieces = pieces.into_iter().chain(left).collect();
-    Ok(Advanced::Moved(Standing { instance, state, forgotten: false, generation, claim: Some((ended, None)), pieces }))
+    let (claims, claim) = (claim.number, Some((ended, None)));
+    Ok(Advanced::Moved(Standing { instance, state, forgotten: false, generation, claim, claims, pieces }))
 }
 
 /// Deletes pieces that no state names any more, and returns those that are left to the next move: the position has moved,
@@ -359,13 +388,20 @@ pub async fn release<P: Platform>(platform: &P, claim: &Claim) -> Result<(), Rec
 }
 
 /// Removes everything that is kept here of an instance, once it is no longer polled: a worker that still has a claim moves
-/// nothing any more.
+/// nothing any more. Returns whether there may be an [index](crate::tree), which is [cleared](crate::tree::clear) by itself.
 ///
 /// # Errors
 /// The table's: some may be left.
-pub async fn forget<P: Platform>(platform: &P, instance: InstanceId) -> Result<(), RecordError> {
-    let keys = items(platform, instance).await?.into_iter().map(|item| item.key);
+pub async fn forget<P: Platform>(platform: &P, instance: InstanceId) -> Result<bool, RecordError> {
+    let items = items(platform, instance).await?;
+    let state = items.iter().find(|item| item.key.sort == STATE).map(|item| places(instance, item));
+    // What cannot be read may have one.
+    let indexed = state.is_some_and(|places| {
+        places.map_or(true, |places| places.values().any(|place| matches!(place, Place::Tree(_))))
+    });
+    let keys = items.into_iter().map(|item| item.key);
     let ours =
         keys.filter(|key| [CLAIM, STATE, GRANT, HEALTH].contains(&key.sort.as_str()) || key.sort.starts_with(PIECE));
-    Ok(platform.table().write_many(ours.map(Write::delete).collect()).await?)
+    platform.table().write_many(ours.map(Write::delete).collect()).await?;
+    Ok(indexed)
 }

@@ -31,6 +31,8 @@ pub enum Bug {
     IgnoresDeletions,
     /// Tokens that were replaced are not stored.
     ForgetsTokens,
+    /// The index of what is where is written before what was found is durable.
+    IndexesFirst,
 }
 
 /// The platform in memory, with a bug or without.
@@ -48,6 +50,8 @@ pub struct PlantedTable {
     memory: MemoryTable,
     forgets: bool,
     forgets_tokens: bool,
+    /// Whether what is held back is sent once an index was written.
+    indexes: bool,
     held: PlantedQueue,
 }
 
@@ -55,7 +59,7 @@ pub struct PlantedTable {
 #[derive(Clone, Debug)]
 pub struct PlantedQueue {
     memory: MemoryQueue,
-    /// What is sent once the position has moved, where it moves first.
+    /// What is sent once the position has moved, or the index is written, where that comes first.
     held: Option<Arc<Mutex<Vec<Outgoing>>>>,
 }
 
@@ -65,12 +69,13 @@ impl Planted {
     pub fn new(memory: &MemoryPlatform, bug: Option<Bug>) -> Self {
         let queue =
             |memory: &MemoryQueue, holds: bool| PlantedQueue { memory: memory.clone(), held: holds.then(Arc::default) };
-        let batches = queue(memory.batches(), bug == Some(Bug::MovesFirst));
+        let batches = queue(memory.batches(), matches!(bug, Some(Bug::MovesFirst | Bug::IndexesFirst)));
         Self {
             table: PlantedTable {
                 memory: memory.table().clone(),
                 forgets: bug == Some(Bug::ForgetsTold),
                 forgets_tokens: bug == Some(Bug::ForgetsTokens),
+                indexes: bug == Some(Bug::IndexesFirst),
                 held: batches.clone(),
             },
             batches,
@@ -142,7 +147,12 @@ impl Table for PlantedTable {
     }
 
     async fn write_many(&self, writes: Vec<Write>) -> Result<(), TableError> {
-        self.memory.write_many(writes).await
+        let index = self.indexes && writes.iter().all(|write| write.key.partition.starts_with("TREE#"));
+        self.memory.write_many(writes).await?;
+        if index {
+            self.held.let_go().await;
+        }
+        Ok(())
     }
 
     async fn query(&self, query: &Query) -> Result<Page, TableError> {

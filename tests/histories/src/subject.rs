@@ -49,7 +49,7 @@ pub struct Poll {
     pub changes_after: usize,
     /// Whether everything was asked for, and every answer was a page.
     pub complete: bool,
-    /// Whether the worker died, or its own table or queue failed: the position may not have moved.
+    /// Whether the worker died, its own table or queue failed, or its claim ran out: the position may not have moved.
     pub broken: bool,
     /// The paths that were asked for, and the status of each answer that came.
     pub asked: Vec<(String, Option<u16>)>,

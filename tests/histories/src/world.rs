@@ -305,13 +305,19 @@ impl<'p, S: Subject> World<'p, S> {
         self.restart();
         self.simulator.heal();
         let all = |outcome: &Outcome| outcome.end == End::Asked && outcome.troubles.is_empty();
+        // Who told something and was overtaken left the position where it was.
+        let gave_up = |outcome: &Outcome| match outcome.end {
+            End::Ours(_) => true,
+            End::Elsewhere { .. } => outcome.told > 0,
+            _ => false,
+        };
         let poll = Poll {
             began,
             ended: self.simulator.clock().now(),
             changes_before,
             changes_after: S::changes(&lock(&self.history)),
             complete: outcomes.iter().any(all),
-            broken: crashed || outcomes.iter().any(|outcome| matches!(outcome.end, End::Ours(_))),
+            broken: crashed || outcomes.iter().any(gave_up),
             ended_consent: outcomes.iter().any(|outcome| matches!(outcome.end, End::Revoked | End::NoCredential(_))),
             asked: self.simulator.served().into_iter().map(|served| (served.path.clone(), served.status())).collect(),
             outcome: text,

@@ -120,7 +120,7 @@ fn of_dropbox_what_happened_is_told() {
 #[test]
 fn of_dropbox_each_bug_is_found() {
     // It knows no dates: what was told is what the cursor has passed.
-    are_found::<Dropbox>(&[Bug::MovesFirst, Bug::IdAlone, Bug::SkipsPage, Bug::IgnoresDeletions]);
+    are_found::<Dropbox>(&[Bug::MovesFirst, Bug::IndexesFirst, Bug::IdAlone, Bug::SkipsPage, Bug::IgnoresDeletions]);
 }
 
 #[test]

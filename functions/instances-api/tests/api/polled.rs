@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use events::{InstanceId, configuration};
+use events::message::PollJob;
+use events::{InstanceId, Message, configuration};
 use http::StatusCode;
 use platform::Platform as _;
+use polling::position::{Place, State};
+use polling::tree::Walk;
 use records::instances::{self, Derived};
 use records::polls::{self, Claimed};
 use records::wheel::Minutes;
@@ -14,6 +17,10 @@ use crate::world::{CALLBACK, NOW, World};
 
 /// An instance that is polled, and was at least once.
 async fn polled(world: &World) -> InstanceId {
+    polled_to(world, State::default()).await
+}
+
+async fn polled_to(world: &World, state: State) -> InstanceId {
     let provision = instances::Provision {
         name: "polled".into(),
         connector: "hubspot".into(),
@@ -29,7 +36,7 @@ async fn polled(world: &World) -> InstanceId {
     let Claimed::Ours(claim) = polls::claim(&world.platform, &standing, "a test", until).await.unwrap() else {
         panic!("nobody else is there");
     };
-    polls::advance(&world.platform, &claim, standing.state).await.unwrap();
+    polls::advance(&world.platform, &claim, state).await.unwrap();
     assert_eq!(world.platform.table().items("WHEEL#").len(), 1);
     stored.instance.id
 }
@@ -52,4 +59,20 @@ async fn a_deleted_instance_leaves_nothing_of_its_polls() {
     let reply = world.call(&world.owner, "DELETE", &format!("/instances/{id}"), "").await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
     assert_eq!((world.platform.table().items("WHEEL#"), world.platform.table().items("POLL#")), (vec![], vec![]));
+    assert!(world.platform.polls().messages().is_empty(), "there is nothing that takes long");
+}
+
+#[tokio::test]
+async fn a_deleted_instance_s_index_is_cleared_by_the_poller_once_no_poll_writes_to_it() {
+    let world = World::new(31_003).await;
+    let place = Place::Tree(Walk::begin("AAF".into()));
+    let id = polled_to(&world, State { places: [("files".to_owned(), place)].into() }).await;
+    let reply = world.call(&world.owner, "DELETE", &format!("/instances/{id}"), "").await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let jobs = world.platform.polls().messages();
+    assert_eq!(jobs.len(), 1);
+    let Ok(Message::Poll(PollJob { instance, .. })) = Message::decode(&jobs[0].body) else { panic!("{jobs:?}") };
+    assert_eq!(instance, id);
+    let soon = world.platform.now().plus(platform::limits::MAX_DELAY / 2);
+    assert!(jobs[0].visible_at > soon, "a poll that is under way may write until its claim has run out");
 }

@@ -17,7 +17,8 @@
 //! poll, however many resources changed. A large change takes many steps, so neither memory nor what a crash repeats grows
 //! with it.
 //!
-//! *Where a resource begins*, the module `settle` says; what is left out where webhooks tell as well, `reconcile`.
+//! *Where a resource begins*, the module `settle` says; what is left out where webhooks tell as well, `reconcile`; what is gone
+//! from a tree, of which the provider says only where it was, `tree`.
 //!
 //! *The order* of resources begins at a random one: were it always the same, a slow resource would leave no time for those
 //! after it.
@@ -33,6 +34,7 @@ mod read;
 mod reconcile;
 mod settle;
 mod step;
+mod tree;
 mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +94,7 @@ pub struct Worker<'a, P, F> {
 pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, instance: InstanceId) -> Outcome {
     let read = match plans::read(worker.platform, instance).await {
         Ok(Some(read)) => read,
-        Ok(None) => return Outcome::ended(End::Unpolled(Unpolled::Deleted)),
+        Ok(None) => return tree::left_behind(worker.platform, instance, worker.asks_until).await,
         Err(error) => return Outcome::ended(End::Ours(error)),
     };
     let polling = (worker.polling)(&read.plan.connector);
@@ -221,6 +223,8 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
         loop {
             let mut asker = Asker {
                 asking: self.worker.asking(),
+                instance: self.plan.instance,
+                tried: self.standing.tried(),
                 polling: self.polling,
                 keeper: &mut self.keeper,
                 settings: &self.plan.settings,

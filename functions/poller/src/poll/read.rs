@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use events::Timestamp;
+use events::{InstanceId, Timestamp};
 use http::HeaderMap;
 use platform::Platform;
 use polling::definition::Polling;
@@ -13,21 +13,25 @@ use polling::pagination::Progress;
 use polling::poll::{Change, Finished, Poll, Step};
 use polling::position::Place;
 use polling::request::{self, Query, Request};
+use polling::tree::Tried;
 use polling::verdict::{self, Verdict, verdict};
 use serde_json::Value;
 
 use super::credential::{Asking, Keeper};
 use super::gate::Gate;
+use super::tree::Edits;
 use super::{Answer, End, Fetch, Trouble};
 
 /// Most bytes of pages that brought something new in one reading, beyond the last page: their records are held in memory,
 /// as some ten times as much. Pages that repeat what was told do not count, or a window with more of them would never be
 /// read to its end.
-const FRESH_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const FRESH_BYTES: usize = 8 * 1024 * 1024;
 
 /// What is asked with.
 pub(super) struct Asker<'a, 'k, P, F> {
     pub(super) asking: Asking<'a, P, F>,
+    pub(super) instance: InstanceId,
+    pub(super) tried: Tried,
     pub(super) polling: &'a Polling,
     pub(super) keeper: &'a mut Keeper<'k>,
     pub(super) settings: &'a BTreeMap<String, String>,
@@ -56,6 +60,8 @@ pub(super) struct Found {
     pub(super) worth_storing: bool,
     /// When the reading began: the contract's `pollDate`.
     pub(super) start: Timestamp,
+    /// What is to be written to the resource's index between the two; then this is all of a step.
+    pub(super) edits: Option<Edits>,
 }
 
 /// Why reading ended early.
@@ -74,14 +80,14 @@ impl From<Trouble> for Stop {
 }
 
 /// A page that came.
-struct Taken {
-    headers: HeaderMap,
-    body: Value,
-    bytes: usize,
+pub(super) struct Taken {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+    pub(super) bytes: usize,
 }
 
 /// A page, or why there is none.
-enum Page {
+pub(super) enum Page {
     Is(Taken),
     Reset,
     Not(Stop),
@@ -91,6 +97,9 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
     /// Reads a resource from its place on, until some `room` changes are found.
     pub(super) async fn read(&mut self, query: &Query, place: Option<&Place>, room: usize) -> Reading {
         let start = self.asking.platform.now();
+        if let Some(shape) = &query.index {
+            return self.read_tree((query, shape), place, start, room).await;
+        }
         let Some(place) = place else { return self.begin_cursor(query, start, None).await };
         let mut poll = Poll::begin(self.polling, query, self.settings, place, start, room);
         let (mut pages, mut fresh) = (0, 0);
@@ -127,35 +136,38 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
         let more = !complete && !changes.is_empty();
         let stop = stop.or_else(|| stopped.map(|error| Trouble::Theirs(error.to_string()).into()));
         let left_out = summary.without_id + summary.without_date;
-        Reading { found: Found { changes, place: Some(place), worth_storing, start }, stop, more, left_out }
+        let found = Found { changes, place: Some(place), worth_storing, start, edits: None };
+        Reading { found, stop, more, left_out }
     }
 
     /// Begins with the provider's cursor of now, because there is none yet, or because it was lost.
     async fn begin_cursor(&mut self, query: &Query, start: Timestamp, lost: Option<Trouble>) -> Reading {
         let begun = self.start_cursor(query, start).await;
         let (place, stop) = match begun {
-            Ok(place) => (Some(place), lost.map(Stop::from)),
+            Ok(cursor) => (Some(Place::Cursor(cursor)), lost.map(Stop::from)),
             Err(stop) => (None, Some(stop)),
         };
         let worth_storing = place.is_some();
-        Reading { found: Found { changes: Vec::new(), place, worth_storing, start }, stop, more: false, left_out: 0 }
+        let found = Found { changes: Vec::new(), place, worth_storing, start, edits: None };
+        Reading { found, stop, more: false, left_out: 0 }
     }
 
-    async fn start_cursor(&mut self, query: &Query, start: Timestamp) -> Result<Place, Stop> {
+    /// The provider's cursor of now.
+    pub(super) async fn start_cursor(&mut self, query: &Query, start: Timestamp) -> Result<String, Stop> {
         let progress = Progress::new(start, 1);
         let asking = request::Asking { progress: &progress, now: start, settings: self.settings };
         let planned = query.plan_start(self.polling, &asking);
         let planned = planned.map_err(|error| Trouble::Configuration(error.to_string()))?;
         let no_cursor = || Stop::from(Trouble::Theirs("there is no cursor to begin with".into()));
         match self.ask(&planned.ok_or_else(no_cursor)?).await {
-            Page::Is(page) => query.cursor(&page.body).map(Place::Cursor).ok_or_else(no_cursor),
+            Page::Is(page) => query.cursor(&page.body).ok_or_else(no_cursor),
             Page::Reset => Err(no_cursor()),
             Page::Not(stop) => Err(stop),
         }
     }
 
     /// Asks, and once more where another credential may help.
-    async fn ask(&mut self, request: &Request) -> Page {
+    pub(super) async fn ask(&mut self, request: &Request) -> Page {
         let page = self.ask_once(request).await;
         let Page::Not(Stop::Trouble(Trouble::Unauthorised)) = &page else { return page };
         match self.keeper.renew(&self.asking).await {

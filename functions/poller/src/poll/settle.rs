@@ -35,7 +35,7 @@ enum How {
 pub(super) fn settle(stored: &State, asked: &Asked, provisioned: Timestamp, since: Option<Timestamp>) -> State {
     let positions = stored.places.values().filter_map(|place| match place {
         Place::Position(position) => Some(position.at()),
-        Place::Cursor(_) => None,
+        Place::Cursor(_) | Place::Tree(_) => None,
     });
     let come = || positions.max().map_or(provisioned, |furthest| furthest.max(provisioned));
     let beginning = since.unwrap_or_else(come);
@@ -49,7 +49,7 @@ pub(super) fn settle(stored: &State, asked: &Asked, provisioned: Timestamp, sinc
     let mut state = State { places: stored.places.clone() };
     state.places.retain(|name, place| match asked.get(name.as_str()) {
         Some(How::ByTime) => matches!(place, Place::Position(_)),
-        Some(How::ByCursor) => matches!(place, Place::Cursor(_)),
+        Some(How::ByCursor) => place.cursor().is_some(),
         Some(How::NotNow) => true,
         None => unreadable,
     });
@@ -159,7 +159,7 @@ resources:
             let state = settled(&stored, &names, "");
             let furthest = stored.iter().filter_map(|(_, place)| match place {
                 Place::Position(position) => Some(position.at()),
-                Place::Cursor(_) => None,
+                Place::Cursor(_) | Place::Tree(_) => None,
             });
             let beginning = furthest.max().unwrap_or(second(0));
             for name in &objects {

@@ -1,7 +1,7 @@
 //! A step: what is told at once, and where the polls stand after it.
 //!
-//! *Promise:* a step's events are durable before the position moves to where they lead, and the claim is asked before each
-//! send. Whatever goes wrong in between, the position stays, and the same events are told by the next poll.
+//! *Promise:* a step's events are durable before the position moves to where they lead, and in between what an index is to know
+//! of them; the claim is asked before each send and write. Whatever goes wrong in between, the position stays, and the same events are told by the next poll.
 
 use events::{Batch, Timestamp};
 use platform::{Platform, Queue as _, limits};
@@ -10,9 +10,11 @@ use polling::position::{Place, State};
 use polling::request::Query;
 use records::plans::Plan;
 use records::polls::{self, Advanced, Claim, Claimed, Standing};
+use records::tree::Index;
 use records::{RecordError, batches as messages};
 
 use super::read::Found;
+use super::tree::Edits;
 use super::{End, Fetch, Worker};
 
 /// Events of a step: it ends with the page that brings it there, so it holds up to a page more. As many are told again
@@ -27,6 +29,8 @@ pub(super) struct Step {
     batches: Vec<Batch>,
     events: usize,
     bytes: usize,
+    /// What is written to a resource's index once all is sent.
+    edits: Option<(String, Edits)>,
     /// Whether where it leads is worth a write.
     worth_storing: bool,
 }
@@ -40,7 +44,7 @@ impl Step {
     }
 
     fn new(state: State) -> Self {
-        Self { state, batches: Vec::new(), events: 0, bytes: 0, worth_storing: false }
+        Self { state, batches: Vec::new(), events: 0, bytes: 0, edits: None, worth_storing: false }
     }
 
     /// Where a resource stands once the step is told.
@@ -55,12 +59,12 @@ impl Step {
 
     /// Whether it is to be told before more is read.
     pub(super) fn is_full(&self) -> bool {
-        self.events >= EVENTS || self.bytes >= BYTES
+        self.events >= EVENTS || self.bytes >= BYTES || self.edits.is_some()
     }
 
     /// Adds what a reading found, as far as the instance wants to be told of it.
     pub(super) fn add(&mut self, plan: &Plan, query: &Query, found: Found) -> Result<(), RecordError> {
-        let Found { mut changes, place, worth_storing, start } = found;
+        let Found { mut changes, place, worth_storing, start, edits } = found;
         changes.retain(|change| plan.wants(&query.name, &change.told.object_type, change.told.event_type));
         let (connector, hub) = (plan.connector.as_str(), plan.hub.as_str());
         let origin = Origin { instance: plan.instance, connector, hub, start, keep_nulls: plan.keep_nulls };
@@ -70,6 +74,7 @@ impl Step {
         self.bytes += batches.iter().map(|batch| batch.raw.len()).sum::<usize>();
         self.batches.extend(batches);
         self.worth_storing |= worth_storing || self.events > 0;
+        self.edits = edits.map(|edits| (query.name.clone(), edits));
         if let Some(place) = place {
             self.state.places.insert(query.name.clone(), place);
         }
@@ -97,6 +102,10 @@ impl Step {
         let batches = std::mem::take(&mut self.batches);
         let (told, sent) = send(platform, &claim, batches, group).await;
         let moved = match sent {
+            Ok(()) => self.index(platform, &claim).await,
+            Err(end) => Err(end),
+        };
+        let moved = match moved {
             Ok(()) => self.advance(platform, &claim, standing).await,
             Err(end) => Err(end),
         };
@@ -105,6 +114,17 @@ impl Step {
             let _ = polls::release(platform, &claim).await;
         }
         (told, moved)
+    }
+
+    /// Writes to the index what is told by now: where it is written first, a death would leave what is never told.
+    async fn index<P: Platform>(&mut self, platform: &P, claim: &Claim) -> Result<(), End> {
+        let Some((resource, edits)) = self.edits.take() else { return Ok(()) };
+        let index = Index { instance: claim.instance(), resource: &resource };
+        match index.write(platform, claim, edits).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(elsewhere(platform.now())),
+            Err(error) => Err(End::Ours(error)),
+        }
     }
 
     async fn advance<P: Platform>(&mut self, platform: &P, claim: &Claim, standing: &mut Standing) -> Result<(), End> {

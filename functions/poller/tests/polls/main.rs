@@ -12,6 +12,7 @@ mod sockets;
 mod steps;
 mod telling;
 mod tokens;
+mod tree;
 mod troubles;
 mod world;
 

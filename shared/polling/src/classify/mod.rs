@@ -165,7 +165,8 @@ impl Told {
 }
 
 impl Deleted {
-    fn holds(&self, record: &Value) -> bool {
+    /// Whether it stands in a record.
+    pub(crate) fn holds(&self, record: &Value) -> bool {
         let Some(found) = self.path.find(record) else { return false };
         match (&self.is, found) {
             (Some(expected), found) => same(expected, found),
@@ -182,7 +183,7 @@ impl Rules {
     pub fn classify(&self, record: &Value, moment: &Moment, known: impl Fn(&str) -> bool) -> Classified {
         let other = || self.id_else.as_ref().and_then(|path| path.text(record));
         let Some(object_id) = self.id.text(record).or_else(other) else { return Classified::Ignored(Ignored::NoId) };
-        let deleted = self.deleted.as_ref().is_some_and(|deleted| deleted.holds(record));
+        let deleted = self.is_gone(record);
         let one_field = self.updated.is_none() || self.created_is_updated();
         let updated = self.updated.as_ref().and_then(|field| date(field, record));
         let created = self.created.as_ref().and_then(|field| date(field, record));
@@ -236,7 +237,19 @@ impl Rules {
         })
     }
 
-    fn type_of(&self, record: &Value) -> &str {
+    /// Whether a record says that its object is gone.
+    pub(crate) fn is_gone(&self, record: &Value) -> bool {
+        self.deleted.as_ref().is_some_and(|deleted| deleted.holds(record))
+    }
+
+    /// When a record was changed, as it says.
+    pub(crate) fn changed(&self, record: &Value) -> Option<Timestamp> {
+        let of = |field: &Option<DateField>| date(field.as_ref()?, record);
+        of(&self.updated).or_else(|| of(&self.created)).map(|read| read.at)
+    }
+
+    /// The type of a record's events.
+    pub(crate) fn type_of(&self, record: &Value) -> &str {
         let said = self.types.as_ref().and_then(|types| types.of.get(types.at.text(record)?.as_ref()));
         said.unwrap_or(&self.object_type)
     }

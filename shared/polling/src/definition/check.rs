@@ -112,6 +112,9 @@ impl Resource {
         if self.start.is_some() && !matches!(self.paging, Some(Paging::Cursor(_))) {
             return Err("`start` is where a cursor begins, so it needs `paging` by cursor".into());
         }
+        if self.index.is_some() && (self.start.is_none() || self.deleted.is_none()) {
+            return Err("an `index` is of what a kept cursor shows, so it needs `start`, and `deleted`".into());
+        }
         if self.most.is_some() && self.paging.is_some() {
             return Err("`most` is of an answer that does not go on, so without `paging`".into());
         }

@@ -81,6 +81,7 @@ fn what_does_not_fit_together_is_told_with_the_resource() {
         ("paging:", "most: 5\n    beyond: { path: https://x.example, paging: { link: {} }, records: x }", "base URL"),
         ("paging:", "most: 5\n    beyond: { path: /x, paging: { since: {} }, records: x }", "begins again"),
         ("paging:", "start: /x\n    paging: { cursor: { from: a, body: b } }", "what is new"),
+        ("paging:", "index: { path: a, folder: { at: b } }\n    paging: { link: {} }", "needs `start`"),
         ("contacts:", "\"con{tacts}\":", "no placeholders"),
     ] {
         let (text, _) = with(original, line);

@@ -28,6 +28,7 @@ use crate::definition::Polling;
 use crate::pagination::{Next, PagingError, Progress};
 use crate::position::{Place, Position, Seen};
 use crate::request::{Asking, NoRecords, PlanError, Query, Request};
+use crate::tree::Walk;
 
 /// A poll that is under way.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ impl<'a> Poll<'a> {
             Place::Position(position) => {
                 (position.clone(), Progress::new(position.since(query.overlap), polling.max_pages))
             }
-            Place::Cursor(cursor) => {
+            Place::Cursor(cursor) | Place::Tree(Walk { cursor, .. }) => {
                 (Position::starting(Timestamp::from_millis(0)), Progress::resuming(cursor, polling.max_pages))
             }
         };
@@ -168,7 +169,7 @@ impl<'a> Poll<'a> {
             let known = |object_id: &str| self.position.knows(object_id) || self.seen.knows(object_id);
             match self.query.rules.classify(record, &moment, known) {
                 Classified::Told(mut told) => {
-                    if let Place::Cursor(cursor) = self.place {
+                    if let Some(cursor) = self.place.cursor() {
                         told.version = told.version.since(cursor);
                     }
                     let repeated = self.position.is_told(&told) || self.seen.has(&told);
@@ -214,7 +215,7 @@ impl<'a> Poll<'a> {
     pub fn finish(self) -> Finished {
         let news = self.seen.is_news();
         let (place, forgotten, worth_storing) = match self.place {
-            Place::Cursor(old) => {
+            Place::Cursor(old) | Place::Tree(Walk { cursor: old, .. }) => {
                 let cursor = self.cursor.unwrap_or_else(|| old.clone());
                 let moved = cursor != *old;
                 (Place::Cursor(cursor), 0, moved)

@@ -13,9 +13,12 @@ use events::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Marks, Position};
+use crate::tree::Walk;
 
-/// The version that this code writes.
-const SCHEMA: u32 = 1;
+/// The newest version that this code reads, and writes of resources that are indexed: what knows of no index leaves them alone.
+const SCHEMA: u32 = 2;
+/// The version of everything else.
+const FIRST: u32 = 1;
 /// Most marks in the item itself: with them it has some 54 KB, and a poll reads it each time.
 const INLINE_MARKS: usize = 2_000;
 /// Marks to a bucket, as far as their hashes are even: some 110 KB.
@@ -37,6 +40,8 @@ pub enum Place {
     Position(Position),
     /// By a word of the provider's own, such as Dropbox's cursor.
     Cursor(String),
+    /// By such a word, and an index of what is where.
+    Tree(Walk),
 }
 
 /// A state as it is stored.
@@ -97,6 +102,7 @@ enum StoredPlace {
         told: String,
     },
     Cursor(String),
+    Tree(Walk),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,6 +111,17 @@ struct Bucket {
     generation: u64,
     number: usize,
     told: BTreeMap<String, String>,
+}
+
+impl Place {
+    /// The provider's word, where it keeps the place.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&str> {
+        match self {
+            Self::Position(_) => None,
+            Self::Cursor(cursor) | Self::Tree(Walk { cursor, .. }) => Some(cursor),
+        }
+    }
 }
 
 impl State {
@@ -117,7 +134,7 @@ impl State {
         let positions = || {
             self.places.iter().filter_map(|(name, place)| match place {
                 Place::Position(position) => Some((name, position)),
-                Place::Cursor(_) => None,
+                Place::Cursor(_) | Place::Tree(_) => None,
             })
         };
         let marks: usize = positions().map(|(_, position)| position.told.len()).sum();
@@ -134,13 +151,16 @@ impl State {
                 told: if buckets == 0 { told.encode(0, 1) } else { String::new() },
             },
             Place::Cursor(cursor) => StoredPlace::Cursor(cursor.clone()),
+            Place::Tree(walk) => StoredPlace::Tree(walk.clone()),
         };
         let places = self.places.iter().map(|(name, place)| (name.clone(), stored(place))).collect();
-        let head = serde_json::to_string(&Head { v: SCHEMA, generation, buckets, places }).map_err(failed)?;
+        let indexed = self.places.values().any(|place| matches!(place, Place::Tree(_)));
+        let v = if indexed { SCHEMA } else { FIRST };
+        let head = serde_json::to_string(&Head { v, generation, buckets, places }).map_err(failed)?;
         let bucket = |number: usize| {
             let told = positions().map(|(name, position)| (name.clone(), position.told.encode(number, buckets)));
             let told = told.filter(|(_, marks)| !marks.is_empty()).collect();
-            serde_json::to_string(&Bucket { v: SCHEMA, generation, number, told }).map_err(failed)
+            serde_json::to_string(&Bucket { v: FIRST, generation, number, told }).map_err(failed)
         };
         Ok(Encoded { head, buckets: (0..buckets).map(bucket).collect::<Result<_, _>>()? })
     }
@@ -169,6 +189,7 @@ impl State {
                     Place::Position(Position { at, id, floor, unsure, told: marks })
                 }
                 StoredPlace::Cursor(cursor) => Place::Cursor(cursor),
+                StoredPlace::Tree(walk) => Place::Tree(walk),
             };
             places.insert(name, place);
         }

@@ -188,6 +188,17 @@ fn a_state_is_decoded_as_it_was_encoded_in_one_item_or_in_buckets() {
 }
 
 #[test]
+fn a_state_with_an_index_is_left_alone_by_what_knows_of_none_and_every_other_is_as_it_was() {
+    let version = |state: &State| state.encode(3).unwrap().head.chars().take(6).collect::<String>();
+    let mut state = state(10, 1);
+    assert_eq!(version(&state), r#"{"v":1"#);
+    state.places.insert("tree".into(), Place::Tree(crate::tree::Walk::begin("AAF".into())));
+    assert_eq!(version(&state), r#"{"v":2"#);
+    let encoded = state.encode(3).unwrap();
+    assert_eq!(State::decode(&encoded.head, []), Ok(Decoded { state, generation: 3, missing: 0 }));
+}
+
+#[test]
 fn a_bucket_of_another_generation_counts_as_missing_and_loses_nothing_but_memory() {
     let state = state(3000, 2);
     let (old, new) = (state.encode(6).unwrap(), state.encode(7).unwrap());
@@ -203,10 +214,10 @@ fn a_bucket_of_another_generation_counts_as_missing_and_loses_nothing_but_memory
 
 #[test]
 fn what_a_newer_version_wrote_and_what_is_no_state_are_told_apart() {
-    let newer = r#"{"v":2,"something":"else"}"#;
-    assert_eq!(State::decode(newer, []), Err(StateError::Newer(2)));
+    let newer = r#"{"v":3,"something":"else"}"#;
+    assert_eq!(State::decode(newer, []), Err(StateError::Newer(3)));
     let head = State::default().encode(1).unwrap().head;
-    assert_eq!(State::decode(&head, [newer]), Err(StateError::Newer(2)));
+    assert_eq!(State::decode(&head, [newer]), Err(StateError::Newer(3)));
     assert_eq!(head, r#"{"v":1,"generation":1,"buckets":0,"places":{}}"#);
     for wrong in [
         "",

@@ -30,6 +30,7 @@ use crate::pagination::{Cursor, Next, Paging, PagingError, Progress, Received, T
 use crate::path::Path;
 use crate::placeholders::{Named, Template, Unfilled, UrlTemplate, Values};
 use crate::position::Through;
+use crate::tree::Shape;
 
 pub use credential::{ACCESS_TOKEN, Credential, CredentialError};
 pub use parts::{BaseUrl, Body, RecordsAt};
@@ -47,6 +48,8 @@ pub struct Query {
     pub overlap: Duration,
     /// What changed within so long before the poll began waits for a later one.
     pub grace: Duration,
+    /// Where records say what an index of the tree holds, if there is one.
+    pub index: Option<Shape>,
     way: Way,
     /// What is asked for the rest of a poll whose answer was cut off.
     beyond: Option<Box<Way>>,

@@ -11,6 +11,7 @@ use crate::definition::{ANY, Beyond, Field, Gone, Method, Polling, Resource};
 use crate::pagination::{Link, Paging};
 use crate::path::Path;
 use crate::placeholders::UrlTemplate;
+use crate::tree::Shape;
 
 impl Query {
     /// What a configured resource means with a connector.
@@ -77,6 +78,10 @@ impl Query {
             },
             overlap: Duration::from_secs(known.overlap.unwrap_or(polling.overlap)),
             grace: Duration::ZERO,
+            index: known.index.as_ref().map(|index| Shape {
+                path: index.path.clone(),
+                folder: Deleted { path: index.folder.at.clone(), is: index.folder.is.clone() },
+            }),
             way: Way {
                 ask: Ask::Known {
                     method: known.method,
@@ -121,6 +126,7 @@ impl Query {
             },
             overlap: Duration::from_secs(polling.overlap),
             grace: Duration::ZERO,
+            index: None,
             way: Way {
                 ask: Ask::Own(url),
                 paging: configured

@@ -1,13 +1,14 @@
-//! Dropbox: the cursor of an account, which is kept between polls.
+//! Dropbox: the cursor of an account, which is kept between polls, and an index of what is where.
 //!
 //! | told | hidden by the API |
 //! |---|---|
-//! | of each path what is there as a poll comes, by its id, as UPDATED; and if that is moved away and back, each time | what was there in between; all before the first poll |
-//! | a path at which nothing is any more, or the folder that took it along, as DELETED of the type `paths`: whether it was deleted or moved | what was made and deleted in between |
-//! | after Dropbox let a cursor die, what changes from then on | what changed before it, since the last poll |
+//! | what is new, as CREATED, and what changed or moved, as UPDATED: once, where it is as a poll comes | what was in between; all before the first poll |
+//! | what is gone, as DELETED, each file and folder by its id, also with its folder | what was made and deleted in between |
+//! | after Dropbox let a cursor die, the same: what is otherwise than it was | |
 //!
-//! What a death repeats has the same ids, unless the next poll is broken off between two pages: an id is of the cursor that
-//! was kept as the poll began, because what comes back to an earlier state is another change.
+//! *Until the first whole poll* what is new may be UPDATED, and what is gone DELETED by its path, of the type `paths`; and so it
+//! may be after a death. Of what was told by a poll that died, and is gone before the next, there may be no more than what became
+//! of its path or its folder. What a single death repeats has the same id.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,6 +52,8 @@ struct Touch {
 pub struct Paths {
     there: BTreeMap<String, Entry>,
     touched: Vec<Touch>,
+    /// How many touches there were after each change: within one, what is moved is nowhere.
+    moments: Vec<usize>,
 }
 
 impl Paths {
@@ -107,6 +110,44 @@ fn entry(record: &Value) -> Option<Entry> {
     Some(Entry { id: record["id"].as_str()?.to_owned(), rev })
 }
 
+fn happen(account: &mut Account, history: &mut Paths, change: Change) {
+    let all: Vec<String> = history.there.keys().cloned().collect();
+    let files: Vec<&String> = all.iter().filter(|path| path.ends_with(".txt")).collect();
+    let (folder, other) = (picked(&FOLDERS, change.pick / 7), picked(&FOLDERS, change.pick / 11));
+    let (folder, other) = (folder.copied().unwrap_or_default(), other.copied().unwrap_or_default());
+    let file = format!("{folder}/{}", picked(&FILES, change.pick).copied().unwrap_or_default());
+    match (change.what, picked(&all, change.pick / 3), picked(&files, change.pick / 3)) {
+        (What::Update, _, Some(path)) => {
+            account.write(path);
+            history.made(account, path);
+        }
+        (What::Delete, Some(path), _) => {
+            account.delete(path);
+            history.gone(path);
+        }
+        (What::Restore, Some(from), _) => {
+            let is_file = from.ends_with(".txt");
+            let to = if is_file { file } else { other.to_owned() };
+            let within = to == *from || is_in(&to, from) || is_in(from, &to);
+            if within || to.is_empty() {
+                return happen(account, history, Change { what: What::Create, ..change });
+            }
+            account.rename(from, &to);
+            let moved = history.below(from);
+            history.gone(&to);
+            history.gone(from);
+            for path in moved {
+                history.made(account, &format!("{to}{}", &path[from.len()..]));
+            }
+        }
+        // In any case, which Dropbox does not tell apart.
+        _ => {
+            account.write(&if change.pick.is_multiple_of(5) { file.to_uppercase() } else { file.clone() });
+            history.made(account, &file);
+        }
+    }
+}
+
 impl Subject for Dropbox {
     type Provider = Account;
     type History = Paths;
@@ -131,46 +172,8 @@ impl Subject for Dropbox {
     }
 
     fn change(account: &mut Account, history: &mut Paths, change: Change, _: Timestamp) {
-        let all: Vec<String> = history.there.keys().cloned().collect();
-        let files: Vec<&String> = all.iter().filter(|path| path.ends_with(".txt")).collect();
-        let (folder, other) = (picked(&FOLDERS, change.pick / 7), picked(&FOLDERS, change.pick / 11));
-        let (folder, other) = (folder.copied().unwrap_or_default(), other.copied().unwrap_or_default());
-        let file = format!("{folder}/{}", picked(&FILES, change.pick).copied().unwrap_or_default());
-        match (change.what, picked(&all, change.pick / 3), picked(&files, change.pick / 3)) {
-            (What::Update, _, Some(path)) => {
-                account.write(path);
-                history.made(account, path);
-            }
-            (What::Delete, Some(path), _) => {
-                account.delete(path);
-                history.gone(path);
-            }
-            (What::Restore, Some(from), _) => {
-                let is_file = from.ends_with(".txt");
-                let to = if is_file { file } else { other.to_owned() };
-                let within = to == *from || is_in(&to, from) || is_in(from, &to);
-                if within || to.is_empty() {
-                    return Self::change(
-                        account,
-                        history,
-                        Change { what: What::Create, ..change },
-                        Timestamp::from_millis(0),
-                    );
-                }
-                account.rename(from, &to);
-                let moved = history.below(from);
-                history.gone(&to);
-                history.gone(from);
-                for path in moved {
-                    history.made(account, &format!("{to}{}", &path[from.len()..]));
-                }
-            }
-            // In any case, which Dropbox does not tell apart.
-            _ => {
-                account.write(&if change.pick.is_multiple_of(5) { file.to_uppercase() } else { file.clone() });
-                history.made(account, &file);
-            }
-        }
+        happen(account, history, change);
+        history.moments.push(history.touched.len());
     }
 
     fn changes(history: &Paths) -> usize {
@@ -194,95 +197,212 @@ impl Subject for Dropbox {
     }
 }
 
-/// What an event tells: a path, and what is there.
+/// What an event tells.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Told {
-    path: String,
-    entry: Option<Entry>,
+enum Told {
+    /// An object is at a path.
+    Is(String, Entry),
+    /// An object is gone.
+    Gone(String),
+    /// Nothing is at a path, of which no object was known.
+    Nothing(String),
 }
 
 impl Told {
     fn of(Telling { event, record, .. }: &Telling) -> Result<Self, String> {
         let path = record["path_lower"].as_str().unwrap_or_default().to_owned();
         let entry = entry(record);
-        let object_type = match &entry {
-            None => "paths",
-            Some(Entry { rev: Some(_), .. }) => "files",
-            Some(_) => "folders",
+        let what = match entry {
+            Some(entry) if Dropbox::is_gone(record) => Self::Gone(entry.id),
+            Some(entry) => Self::Is(path, entry),
+            None => Self::Nothing(path),
         };
-        let event_type = if entry.is_none() { EventType::Deleted } else { EventType::Updated };
-        let id = entry.as_ref().map_or(&path, |entry| &entry.id);
-        if (event.object_type.as_str(), event.event_type, &event.object_id) != (object_type, event_type, id) {
-            return Err(format!("told as what it is not: {event:?} {record}"));
+        let (object_type, id) = match &what {
+            Self::Is(_, Entry { id, rev: Some(_) }) => ("files", id),
+            Self::Is(_, Entry { id, rev: None }) => ("folders", id),
+            // What it was, the judge knows.
+            Self::Gone(id) => (event.object_type.as_str(), id),
+            Self::Nothing(path) => ("paths", path),
+        };
+        let is_deleted = event.event_type == EventType::Deleted;
+        let is_there = matches!(what, Self::Is(..));
+        let named = event.object_type == object_type && event.object_id == *id;
+        if named && is_deleted != is_there {
+            Ok(what)
+        } else {
+            Err(format!("told as what it is not: {event:?} {record}"))
         }
-        Ok(Self { path, entry })
+    }
+
+    /// The object's id; of what has none its path.
+    fn object(&self) -> &str {
+        match self {
+            Self::Is(_, Entry { id, .. }) | Self::Gone(id) => id,
+            Self::Nothing(path) => path,
+        }
     }
 }
 
+/// Where each object is.
+type Places = BTreeMap<String, (String, Entry)>;
+
 impl Paths {
+    /// Where each object was after so many touches.
+    fn at(&self, touches: usize) -> Places {
+        let mut there: BTreeMap<&str, &Entry> = BTreeMap::new();
+        for touch in &self.touched[..touches] {
+            match &touch.entry {
+                Some(entry) => there.insert(&touch.path, entry),
+                None => there.remove(touch.path.as_str()),
+            };
+        }
+        there.into_iter().map(|(path, entry)| (entry.id.clone(), (path.to_owned(), entry.clone()))).collect()
+    }
+
     fn judge(&self, evidence: &Evidence<'_>) -> Result<(), String> {
         let Evidence { polls, told, .. } = evidence;
-        let all: Vec<(usize, Told)> =
-            told.iter().map(|telling| Ok((telling.poll, Told::of(telling)?))).collect::<Result<_, String>>()?;
-        let touches = |path: &str, from: usize| {
-            let rest = self.touched.iter().enumerate().skip(from);
-            rest.filter(|(_, touch)| touch.path == path).collect::<Vec<_>>()
-        };
-        // Nothing is told that was not so since the first poll, and nothing twice but by a touch or a death.
-        let first = polls.first().map_or(0, |poll| poll.changes_before);
-        let mut last: BTreeMap<&Told, (usize, EventId)> = BTreeMap::new();
-        for (telling, (poll, what)) in told.iter().zip(&all) {
-            let was =
-                |(number, touch): &(usize, &Touch)| *number < polls[*poll].changes_after && touch.entry == what.entry;
-            if !touches(&what.path, first).iter().any(was) {
-                return Err(format!("told, and never was since the first poll: {what:?}"));
-            }
-            if let Some((before, id)) = last.get(what) {
-                let again = touches(&what.path, polls[*before].changes_before);
-                if again.is_empty() && !polls[*before].broken {
-                    return Err(format!("told again, and nothing died: {what:?}"));
-                }
-                // An id is of the cursor that was kept, and what was read of a part moves that.
-                let part = polls.iter().take(*poll).skip(before + 1).any(|poll| !poll.complete);
-                if again.is_empty() && *id != telling.event.id && !part {
-                    return Err(format!("told again by another id: {what:?}"));
-                }
-            }
-            last.insert(what, (*poll, telling.event.id));
+        let all: Vec<Told> = told.iter().map(Told::of).collect::<Result<_, String>>()?;
+        let begun = polls.iter().position(|poll| poll.complete).unwrap_or(polls.len());
+        let mut moments: Vec<(usize, Places)> = Vec::new();
+        for touches in self.moments.iter().copied() {
+            moments.push((touches, self.at(touches)));
         }
-        // From the end of the first whole poll on, what is and what is no more is told by each that sees all.
-        let Some(begun) = polls.iter().position(|poll| poll.complete) else { return Ok(()) };
-        for (number, poll) in polls.iter().enumerate().skip(begun + 1).filter(|(_, poll)| poll.saw_all()) {
-            let from = lost(polls, number).max(polls[begun].changes_after);
-            let mut paths: BTreeMap<&str, usize> = BTreeMap::new();
-            for (at, touch) in self.touched.iter().enumerate().take(poll.changes_before).skip(from) {
-                paths.insert(&touch.path, at);
+        let broken = |from: usize, to: usize| polls[from..=to].iter().filter(|poll| poll.broken).count();
+        let mut ids: BTreeMap<EventId, usize> = BTreeMap::new();
+        for (number, (telling, what)) in told.iter().zip(&all).enumerate() {
+            let poll = telling.poll;
+            let before = (0..number).rfind(|before| all[*before].object() == what.object());
+            self.judge_one(
+                polls,
+                (telling, what),
+                before.map(|before| (&told[before], &all[before])),
+                begun,
+                &moments,
+            )?;
+            if let Some(first) = ids.insert(telling.event.id, number)
+                && (all[first] != *what || broken(told[first].poll, poll) == 0)
+            {
+                return Err(format!("two changes by one id: {what:?}"));
             }
-            for (path, at) in paths {
-                let entry = &self.touched[at].entry;
-                let after = |by: &usize| *by <= number && polls[*by].changes_after > at;
-                let is_told = all.iter().any(|(by, what)| {
-                    let same = what.path == path && what.entry == *entry;
-                    let with_its_folder = entry.is_none() && what.entry.is_none() && is_in(path, &what.path);
-                    after(by) && (same || with_its_folder)
-                });
-                // What was made and deleted between two polls may be hidden.
-                let seen = all.iter().any(|(by, what)| *by <= number && what.path == path && what.entry.is_some());
-                let old = self.touched[..from].iter().rfind(|touch| touch.path == path);
-                let known = seen || old.is_some_and(|touch| touch.entry.is_some());
-                if !is_told && (entry.is_some() || known) {
-                    return Err(format!("poll {number} could see it, and it is not told: {path} {entry:?}"));
+            // What a single death repeats has the same id.
+            if let Some(before) = before.filter(|before| all[*before] == *what) {
+                let since = polls[told[before].poll].changes_before;
+                let touched = self.touched[since..].iter().any(|touch| self.concerns(touch, what));
+                let deaths = broken(told[before].poll, poll);
+                if !touched && (deaths == 0 || deaths == 1 && told[before].event.id != telling.event.id) {
+                    return Err(format!("told again, after {deaths} deaths: {what:?}"));
+                }
+            }
+        }
+        for (number, poll) in polls.iter().enumerate().skip(begun + 1).filter(|(_, poll)| poll.saw_all()) {
+            let tellings = || told.iter().zip(&all).filter(|(telling, _)| telling.poll <= number);
+            let (was, is) = (self.at(polls[begun].changes_after), self.at(poll.changes_before));
+            let early = self.at(polls[begun].changes_before);
+            let known = tellings().filter_map(|(_, what)| match what {
+                Told::Is(_, Entry { id, .. }) | Told::Gone(id) => Some(id),
+                Told::Nothing(_) => None,
+            });
+            for id in was.keys().chain(is.keys()).chain(known) {
+                let last = tellings().rfind(|(_, what)| what.object() == id);
+                let last = last.map(|(telling, what)| (&telling.poll, what));
+                let right = match (last, is.get(id)) {
+                    (Some((_, Told::Is(path, entry))), Some((at, there))) => path == at && entry == there,
+                    // What came while the first poll read, and is gone, may have been seen by none.
+                    (None, None) => !was.contains_key(id) || !early.contains_key(id),
+                    (None, there) => was.get(id) == there,
+                    (Some((_, Told::Gone(_))), None) => true,
+                    (Some((by, Told::Is(path, _))), None) if *by <= begun || polls[*by].broken => {
+                        tellings().any(|(telling, what)| {
+                            let at = telling.record["path_lower"].as_str().unwrap_or_default();
+                            telling.poll >= *by && what.object() != id && (at == path || is_in(path, at))
+                        })
+                    }
+                    (Some(_), _) => false,
+                };
+                if !right {
+                    return Err(format!("poll {number} could see it, and it is not told: {id} {:?}", is.get(id)));
                 }
             }
         }
         Ok(())
     }
-}
 
-/// How many changes are lost to a poll because the cursor died before it: those before the first whole poll after that.
-fn lost(polls: &[Poll], until: usize) -> usize {
-    let died = |poll: &Poll| poll.asked.iter().any(|(_, status)| *status == Some(409));
-    let Some(dead) = polls[..until].iter().rposition(died) else { return 0 };
-    let whole = polls[dead + 1..=until].iter().find(|poll| poll.complete);
-    whole.map_or(0, |poll| poll.changes_before)
+    /// Whether a touch is of what is told.
+    fn concerns(&self, touch: &Touch, what: &Told) -> bool {
+        match what {
+            Told::Is(path, _) | Told::Nothing(path) => touch.path == *path,
+            Told::Gone(id) => touch.entry.as_ref().is_some_and(|entry| entry.id == *id),
+        }
+    }
+
+    /// Whether something is told that was so, as what it was; `before` is what was told last of the same object.
+    fn judge_one(
+        &self,
+        polls: &[Poll],
+        (telling, what): (&Telling, &Told),
+        before: Option<(&Telling, &Told)>,
+        begun: usize,
+        moments: &[(usize, Places)],
+    ) -> Result<(), String> {
+        let poll = telling.poll;
+        let (first, until) = (polls[0].changes_before, polls[poll].changes_after);
+        let since = before.map_or(first, |(telling, _)| polls[telling.poll].changes_before);
+        let wrong = |why: &str| Err(format!("{why}: {what:?} {:?}", telling.event));
+        let dies = |from: usize| polls[from..=poll].iter().any(|poll| poll.broken);
+        // The last whole poll before this one: what died since then may have told what is not known.
+        let whole = polls[..poll].iter().rposition(|poll| poll.complete).unwrap_or(0);
+        match what {
+            Told::Is(path, entry) => {
+                let was = |touch: &Touch| touch.path == *path && touch.entry.as_ref() == Some(entry);
+                if !self.touched[..until].iter().skip(first).any(was) {
+                    return wrong("told, and never was since the first poll");
+                }
+                let early = self.at(first).contains_key(&entry.id);
+                let known = matches!(before, Some((_, Told::Is(..))));
+                let died = before.is_some_and(|(telling, _)| dies(telling.poll)) || poll <= begun || dies(whole);
+                let right = match telling.event.event_type {
+                    EventType::Created => !known && (!early || before.is_some()) || died,
+                    _ => {
+                        known
+                            || self.at(polls[begun.min(polls.len() - 1)].changes_after).contains_key(&entry.id)
+                            || died
+                    }
+                };
+                if !right {
+                    return wrong("told as new, or as not new");
+                }
+            }
+            Told::Gone(id) => {
+                let file = self.touched.iter().filter_map(|touch| touch.entry.as_ref()).find(|entry| entry.id == *id);
+                let object_type = match file {
+                    Some(Entry { rev: Some(_), .. }) => "files",
+                    Some(_) => "folders",
+                    None => return wrong("told, and never was"),
+                };
+                if telling.event.object_type != object_type {
+                    return wrong("told as what it is not");
+                }
+                let absent = |(touches, places): &&(usize, Places)| {
+                    (since..=until).contains(touches) && !places.contains_key(id)
+                };
+                if !moments.iter().any(|moment| absent(&moment)) {
+                    return wrong("told as gone, and always was somewhere");
+                }
+                if matches!(before, Some((telling, Told::Gone(_))) if !dies(telling.poll)) {
+                    return wrong("told as gone once more");
+                }
+            }
+            Told::Nothing(path) => {
+                let was = |touch: &Touch| touch.path == *path && touch.entry.is_none();
+                if !self.touched[..until].iter().skip(first).any(was) {
+                    return wrong("told, and never was since the first poll");
+                }
+                // A claim that ran out before anything was sent is no death that is seen from outside.
+                if poll > begun && !dies(whole) && whole + 1 == poll {
+                    return wrong("told by its path, and it was known");
+                }
+            }
+        }
+        Ok(())
+    }
 }
