@@ -33,8 +33,8 @@
 //! *Approximate* is what changes between the first cursor and the end of the first listing: what is new in that time is UPDATED
 //! where the listing had it; and what is gone and was not listed is told by its path or its folder's, if nothing is there again.
 //!
-//! *Costs.* Two items an object, two reads and two writes an entry; of a folder's deletion the items of what was in it. A poll
-//! without entries costs nothing.
+//! *Costs.* Two items an object, two reads and two writes an entry, and a read of each folder that it is in; of a folder's deletion
+//! the items of what was in it. A poll without entries costs nothing.
 
 mod follow;
 mod sweep;
