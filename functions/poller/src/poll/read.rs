@@ -31,6 +31,7 @@ pub(super) const FRESH_BYTES: usize = 8 * 1024 * 1024;
 pub(super) struct Asker<'a, 'k, P, F> {
     pub(super) asking: Asking<'a, P, F>,
     pub(super) instance: InstanceId,
+    /// What is known of the claims on its place.
     pub(super) tried: Tried,
     pub(super) polling: &'a Polling,
     pub(super) keeper: &'a mut Keeper<'k>,

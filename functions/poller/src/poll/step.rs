@@ -1,7 +1,8 @@
 //! A step: what is told at once, and where the polls stand after it.
 //!
 //! *Promise:* a step's events are durable before the position moves to where they lead, and in between what an index is to know
-//! of them; the claim is asked before each send and write. Whatever goes wrong in between, the position stays, and the same events are told by the next poll.
+//! of them; the claim is asked before each send and write. Whatever goes wrong in between, the position stays, and the same
+//! events are told by the next poll.
 
 use events::{Batch, Timestamp};
 use platform::{Platform, Queue as _, limits};

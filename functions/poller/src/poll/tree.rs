@@ -194,9 +194,8 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
 
     /// A cursor has died: that of the listing, which begins again, or the one that is followed.
     async fn begin_again(&mut self, tree: &Tree<'_>, walk: &mut Walk) -> Stepped {
-        if let Phase::Listing { at, .. } = &mut walk.phase
-            && at.take().is_some()
-        {
+        if let Phase::Listing { at, .. } = &mut walk.phase {
+            *at = None;
             let lost = "the provider's cursor has died in the middle of a listing, which begins again";
             return Stepped::stopped(Trouble::Theirs(lost.into()));
         }

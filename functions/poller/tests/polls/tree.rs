@@ -16,8 +16,9 @@ use polling::position::{Place, State};
 use polling::request::{ACCESS_TOKEN, Credential, Request};
 use records::plans;
 use records::polls::{self, Advanced, Claimed};
-use simulators::Simulator;
+use serde_json::json;
 use simulators::dropbox::Dropbox;
+use simulators::{Fault, Simulator, When};
 
 use crate::world::{MINUTE, START, World};
 
@@ -312,6 +313,22 @@ async fn after_a_cursor_died_the_difference_is_told_and_nothing_else() {
     assert!(updated.len() == 2 && updated.contains(&&changed), "{told:?}");
     assert_eq!(of(EventType::Deleted).count(), 3, "b, and what was in it: {told:?}");
     assert_eq!(files.poll().await.told, 0);
+}
+
+#[tokio::test]
+async fn a_listing_whose_cursor_dies_begins_again_and_tells_nothing_of_what_was_there() {
+    let reset = json!({"error_summary": "reset/..", "error": {".tag": "reset"}});
+    // After the cursor of now: the first page, or the second, which is asked for once more after what was read is stored.
+    for page in [1, 2] {
+        let files = Files::start(709, 2).await;
+        let ids = ["/a", "/b", "/c"].map(|path| files.write(path));
+        files.dropbox.plan(When::next().skip(page).times(page), Fault::Answer(simulators::Answer::json(409, &reset)));
+        let outcome = files.poll().await;
+        assert!(outcome.troubles["files"].to_string().contains("begins again"), "{outcome:?}");
+        files.write("/b");
+        assert_eq!(files.poll().await.end, End::Asked);
+        assert_eq!(files.told(0).await, [("files".to_owned(), ids[1].clone(), EventType::Updated)]);
+    }
 }
 
 #[tokio::test]

@@ -27,14 +27,14 @@
 //! other way round. An object that its path has and that has no place of its own is one whose step died; it is told, at worst once
 //! more by the same id.
 //!
-//! *What a step told that died*, and what is gone before the next one comes, is told by its path, with its folder, or by what is
-//! there instead: the index never knew it.
+//! *What a step told that died*, and what is gone before the next one comes, the index never knew: it is told by its path, with its
+//! folder, or by what is there instead, and not at all where its folder has moved without it.
 //!
 //! *Approximate* is what changes between the first cursor and the end of the first listing: what is new in that time is UPDATED
 //! where the listing had it; and what is gone and was not listed is told by its path or its folder's, if nothing is there again.
 //!
-//! *Costs.* Two items an object, two reads and two writes an entry; of a folder's deletion the items of what was in it. A poll
-//! without entries costs nothing.
+//! *Costs.* Two items an object, two reads and two writes an entry, and a read of each folder that it is in; of a folder's deletion
+//! the items of what was in it. A poll without entries costs nothing.
 
 mod follow;
 mod sweep;

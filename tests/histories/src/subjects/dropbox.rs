@@ -7,8 +7,8 @@
 //! | after Dropbox let a cursor die, the same: what is otherwise than it was | |
 //!
 //! *Until the first whole poll* what is new may be UPDATED, and what is gone DELETED by its path, of the type `paths`; and so it
-//! may be after a death. Of what was told by a poll that died, and is gone before the next, there may be no more than what became
-//! of its path or its folder. What a single death repeats has the same id.
+//! may be after a death. Of what was told by polls alone that died, and is gone before the next, there may be no more than what
+//! became of its path or its folder. What a single death repeats has the same id.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -312,10 +312,14 @@ impl Paths {
                     (None, there) => was.get(id) == there,
                     (Some((_, Told::Gone(_))), None) => true,
                     (Some((by, Told::Is(path, _))), None) if *by <= begun || polls[*by].broken => {
-                        tellings().any(|(telling, what)| {
-                            let at = telling.record["path_lower"].as_str().unwrap_or_default();
-                            telling.poll >= *by && what.object() != id && (at == path || is_in(path, at))
-                        })
+                        let of_it = || tellings().filter(|(_, what)| what.object() == id);
+                        // Of what only polls told that died the index may know nothing: its folder may have moved without it.
+                        let unknown = of_it().all(|(telling, _)| polls[telling.poll].broken);
+                        unknown
+                            || tellings().any(|(telling, what)| {
+                                let at = telling.record["path_lower"].as_str().unwrap_or_default();
+                                telling.poll >= *by && what.object() != id && (at == path || is_in(path, at))
+                            })
                     }
                     (Some(_), _) => false,
                 };
