@@ -14,7 +14,8 @@
 //!
 //! *Promise:* over any history, with a death between any two acts, what the provider shows is told: what is new or changed as
 //! its entry comes; what is gone once the loop of pages is over in which that was said, unless it is elsewhere by then. What a
-//! death repeats has the same ids, or is not repeated because the index knows of it.
+//! death repeats has the same ids, or is not repeated because the index knows of it. Where two claims in a row come to nothing,
+//! what the first one left in the index may be told once more by another id, because the second may have told it otherwise.
 //!
 //! *How.* Who moves the place claims first, and claims are numbered. Whatever is written has a [`Stamp`]: the claim's number, and
 //! that of the entry among those of its step. A deletion is a [`Hold`] with its stamp, and what is at its path or below with an
