@@ -7,7 +7,7 @@
 //! *What is not kept:* a configuration that names values of the instance's own where resources are named; those in URLs,
 //! headers and bodies are filled anew with each request.
 //!
-//! *Bounded* by the texts that it was read from: when they are many all are forgotten, and learnt anew.
+//! *Bounded:* when it is too much all is forgotten, and learnt anew.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +17,11 @@ use polling::configuration::{self, Configuration, Problem};
 use polling::definition::Polling;
 use polling::request::Query;
 
-/// Bytes of the configurations that are kept. What is read from them takes several times as much.
-const MOST_BYTES: usize = 1024 * 1024;
+/// Most bytes that are kept, about.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a resource takes, about, beside the text that it was read from.
+const RESOURCE_BYTES: usize = 4096;
 
 /// The settings that say what is asked for.
 const SETTINGS: [&str; 3] = [OBJECTS, POLLER_CONFIGURATION, POLLER_URLS];
@@ -68,10 +71,10 @@ impl Asked {
     }
 }
 
-impl Key {
-    fn bytes(&self) -> usize {
-        self.connector.len() + self.settings.iter().map(String::len).sum::<usize>()
-    }
+/// What it takes to keep it, about: the text, and several times as much of what was read from it.
+fn bytes(key: &Key, asked: &Asked) -> usize {
+    let text = key.connector.len() + key.settings.iter().map(String::len).sum::<usize>();
+    4 * text + RESOURCE_BYTES * asked.names.len().max(1)
 }
 
 impl Queries {
@@ -90,7 +93,7 @@ impl Queries {
         let configuration = configuration::read(settings);
         let of_its_own = configuration.of_its_own;
         let asked = Arc::new(Asked::of(polling, configuration));
-        let bytes = key.bytes();
+        let bytes = bytes(&key, &asked);
         if !of_its_own && bytes <= MOST_BYTES {
             self.known(|known| {
                 if known.bytes + bytes > MOST_BYTES {
@@ -172,12 +175,12 @@ resources:
     #[test]
     fn of_very_many_only_some_are_kept() {
         let (queries, polling) = (Queries::default(), polling());
-        for number in 0..50 {
+        for number in 0..200 {
             let poller = format!(r#"{{"a":{{"note":"{number}{}"}}}}"#, "x".repeat(50_000));
             assert_eq!(queries.asked("api", Some(&polling), &settings("", &poller, "")).queries.len(), 1);
         }
         let (kept, bytes) = queries.known(|known| (known.asked.len(), known.bytes));
-        let there: usize = queries.known(|known| known.asked.keys().map(Key::bytes).sum());
+        let there: usize = queries.known(|known| known.asked.iter().map(|(key, asked)| self::bytes(key, asked)).sum());
         assert!(kept > 0 && bytes <= MOST_BYTES && bytes == there);
         let huge = format!(r#"{{"a":{{"note":"{}"}}}}"#, "x".repeat(2 * MOST_BYTES));
         assert_eq!(queries.asked("api", Some(&polling), &settings("", &huge, "")).queries.len(), 1);

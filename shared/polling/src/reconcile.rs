@@ -110,6 +110,7 @@ impl Query {
     pub fn reconciling(mut self) -> Self {
         if !self.keeps_cursor() {
             self.grace = GRACE;
+            self.rules.waits_if_near = !self.rules.filter_by_current;
             self.rules.filter_by_current = true;
         }
         self

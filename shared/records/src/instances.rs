@@ -358,7 +358,9 @@ pub async fn update<P: Platform>(
     instance.updated_at = platform.now();
     instance.routes = routes::partitions(&instance, derived);
     instance.place = derived.place(platform, &instance, before.instance.place).await?;
-    instance.reconciles = derived.reconciles.then(|| before.instance.reconciles.unwrap_or(instance.updated_at));
+    // Who was polled before goes on from where the polls stand: nobody else told what changed up to now.
+    let begins = if before.instance.place.is_some() { instance.created_at } else { instance.updated_at };
+    instance.reconciles = derived.reconciles.then(|| before.instance.reconciles.unwrap_or(begins));
     let (mut writes, view) = views(platform, &instance, &secrets, &before.token, derived).await?;
     let main = put(platform, &instance, Condition::Version(before.version));
     let version = written_version(&main).unwrap_or(before.version);

@@ -16,6 +16,7 @@
 //! instance that does not reconcile.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use events::{Batch, InstanceId, Timestamp};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -30,6 +31,9 @@ pub const KEPT_DAYS: i64 = RETENTION_DAYS;
 
 /// Objects of a batch that are written at the same time.
 const AT_ONCE: usize = 16;
+
+/// How far a provider's clock may be ahead of ours.
+const AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// How often an item is written that others write meanwhile.
 const TRIES: usize = 8;
@@ -60,7 +64,9 @@ pub async fn note<P: Platform>(platform: &P, batch: &Batch) -> Result<(), Record
             continue;
         };
         let heard = told.entry(key).or_default();
-        *heard = heard.and(Heard::of(event.event_type, event.date));
+        // A date that nobody can have yet would cover whatever changes until then.
+        let date = event.date.filter(|date| *date <= batch.accepted_at.plus(AHEAD));
+        *heard = heard.and(Heard::of(event.event_type, date));
     }
     if told.is_empty() {
         return Ok(());

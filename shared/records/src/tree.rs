@@ -20,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use events::{InstanceId, Timestamp};
 use platform::{Consistency, Item, Key, Platform, Query, Table as _, Write};
-use polling::tree::{Edit, Held, Hold, Node, Object, parent};
+use polling::tree::{Edit, Hold, Node, Object, parent};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
@@ -74,12 +74,8 @@ impl Index<'_> {
 
     fn hold(&self, hold: &Hold, claim: u64) -> Key {
         let stamp = hold.stamp.claimed(claim);
-        let what = match &hold.held {
-            Held::All { .. } => format!("A{}", hash(&hold.path)),
-            Held::Within => format!("W{}", hash(&hold.path)),
-            Held::Object { id, .. } => format!("O{}", hash(id)),
-        };
-        self.key('H', &format!("{:016x}#{:08x}#{what}", stamp.0, stamp.1))
+        let (kind, name) = hold.held.name(&hold.path);
+        self.key('H', &format!("{:016x}#{:08x}#{kind}{}", stamp.0, stamp.1, hash(name)))
     }
 
     /// What is at paths, in their order.

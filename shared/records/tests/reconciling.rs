@@ -235,3 +235,31 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn who_was_polled_before_goes_on_from_where_the_polls_stand() {
+    let platform = platform(1);
+    let polling = section();
+    let provision = provision("hubspot", &[("event.notification.callback.url", "https://a.example")], &[]);
+    let in_turns = Derived { reconciles: false, ..derived(&polling, Some(15)) };
+    let made = instances::create(&platform, &owner(&platform).await, provision, &in_turns).await.unwrap();
+    let (id, provisioned) = (made.instance.id, platform.now());
+    platform.advance(DAY);
+    change(&platform, &made, &derived(&polling, Some(60))).await;
+    assert_eq!(known(&platform, id).await, (true, Some(provisioned), Some(60)), "its places count");
+}
+
+#[tokio::test]
+async fn a_date_that_nobody_can_have_yet_is_not_noted() {
+    let platform = platform(1);
+    let at = |minutes: i64| Some(NOW.as_seconds() + 60 * minutes);
+    let changes = [("contacts", "near", EventType::Updated, at(4)), ("contacts", "far", EventType::Updated, at(6))];
+    told::note(&platform, &batch(NOW, &changes)).await.unwrap();
+    let near = Heard::of(EventType::Updated, Some(NOW.plus(Duration::from_secs(240))));
+    assert_eq!(noted(&platform, "contacts", "near").await, near);
+    assert_eq!(
+        noted(&platform, "contacts", "far").await,
+        Heard::default(),
+        "it would cover whatever changes until then"
+    );
+}

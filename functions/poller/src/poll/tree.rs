@@ -76,11 +76,14 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
     ) -> Reading {
         let index = Index { instance: self.instance, resource: &query.name };
         let tree = Tree { query, shape, index, start, room };
+        // Of its loops none has the number of one that an index before this one had: each of those took a claim.
+        let claims = self.tried.claims;
+        let begin = |cursor: String| Walk { loops: claims, ..Walk::begin(cursor) };
         let begun = match place {
             Some(Place::Tree(walk)) => Ok(walk.clone()),
             // It was polled before there was an index.
-            Some(Place::Cursor(cursor)) => Ok(Walk::begin(cursor.clone())),
-            Some(Place::Position(_)) | None => self.start_cursor(query, start).await.map(Walk::begin),
+            Some(Place::Cursor(cursor)) => Ok(begin(cursor.clone())),
+            Some(Place::Position(_)) | None => self.start_cursor(query, start).await.map(begin),
         };
         let mut walk = match begun {
             Ok(walk) => walk.after(self.tried),
@@ -164,7 +167,7 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
                     break;
                 }
                 Ok(Next::Budget) => {
-                    stepped.more = known.entries() > 0;
+                    stepped.more = true;
                     break;
                 }
                 Ok(Next::End) => {}
@@ -244,7 +247,7 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
             let ids: Vec<String> = at.values().map(|node| &node.id).chain(of_holds).cloned().collect();
             let mut objects = self.objects(index, ids).await?;
             for hold in &holds {
-                if enough(tree, sweep) {
+                if enough(tree, sweep) || self.is_late(sweep) {
                     return Ok(false);
                 }
                 if let Held::Object { id, .. } = &hold.held {
@@ -260,6 +263,7 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
                 objects.extend(self.objects(index, ids_of(&within)).await?);
                 sweep.piece((hold, true), here, (&within, next), |id| objects.get(id));
                 while !enough(tree, sweep)
+                    && !self.is_late(sweep)
                     && let Some(folder) = sweep.below()
                 {
                     let (within, next) = index.within(platform, &folder.path, &folder.after, RANGE).await?;
@@ -272,6 +276,11 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
                 None => return Ok(sweep.is_whole()),
             }
         }
+    }
+
+    /// Whether there is no time to look at more: many folders with little in them take long.
+    fn is_late(&self, sweep: &Sweep) -> bool {
+        sweep.looked() > 0 && self.asking.platform.now() >= self.asking.asks_until
     }
 
     async fn objects(&self, index: &Index<'_>, ids: Vec<String>) -> Result<BTreeMap<String, Object>, RecordError> {

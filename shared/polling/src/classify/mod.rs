@@ -69,6 +69,8 @@ pub struct Rules {
     pub filter_by_updated: bool,
     /// Whether a record newer than the poll's start waits.
     pub filter_by_current: bool,
+    /// Whether it waits only where its date is as near as clocks are apart: one beyond is a mistake, or a wish.
+    pub waits_if_near: bool,
     /// Whether the provider selects what changed, or lists everything.
     pub selects: bool,
 }
@@ -199,7 +201,8 @@ impl Rules {
             if filtered && placed(read) < moment.since {
                 return Classified::Ignored(Ignored::Older);
             }
-            if self.filter_by_current && !self.by_cursor && at > moment.start {
+            let near = !self.waits_if_near || at <= moment.clock.plus(AHEAD);
+            if self.filter_by_current && !self.by_cursor && at > moment.start && near {
                 return Classified::Later(Later { date: at, why: Wait::AfterStart });
             }
         } else if !self.selects && (self.updated.is_some() || self.created.is_some()) {

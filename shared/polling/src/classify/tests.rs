@@ -29,6 +29,7 @@ fn rules() -> Rules {
         new_since_last: false,
         filter_by_updated: true,
         filter_by_current: false,
+        waits_if_near: false,
         selects: true,
     }
 }
@@ -137,6 +138,9 @@ fn what_is_newer_than_the_start_waits_where_the_configuration_says_so() {
     let current = Rules { filter_by_current: true, ..rules() };
     let date = at("2026-01-02T10:15:00.001Z");
     assert_eq!(untold(&current, &after), Classified::Later(Later { date, why: Wait::AfterStart }));
+    let near = Rules { waits_if_near: true, ..current.clone() };
+    assert_eq!(untold(&near, &after), Classified::Later(Later { date, why: Wait::AfterStart }));
+    assert!(matches!(near.classify(&record("17:15:00.001", "09:00:00.0"), &moment(), |_| false), Classified::Told(_)));
     let later = Moment { start: at("2026-01-02T10:20:00Z"), clock: at("2026-01-02T10:20:00Z"), ..moment() };
     assert!(matches!(current.classify(&after, &later, |_| false), Classified::Told(_)));
 }

@@ -74,6 +74,7 @@ impl Query {
                 // A cursor knows what was told.
                 filter_by_updated: known.updated.is_some() && known.start.is_none(),
                 filter_by_current: false,
+                waits_if_near: false,
                 selects: known.selects,
             },
             overlap: Duration::from_secs(known.overlap.unwrap_or(polling.overlap)),
@@ -122,6 +123,7 @@ impl Query {
                 new_since_last: false,
                 filter_by_updated: configured.updated.is_some(),
                 filter_by_current: false,
+                waits_if_near: false,
                 selects: url.asks_since(),
             },
             overlap: Duration::from_secs(polling.overlap),

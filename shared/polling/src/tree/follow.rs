@@ -94,7 +94,8 @@ impl Follow {
             path: entry.path.clone(),
             version: thing.version.clone(),
             changes: if told == Some(EventType::Updated) { changes.saturating_add(1) } else { changes },
-            seeded: told.is_none() && known.map_or(mode == Mode::Seed, |object| object.seeded),
+            // Also what an index before this one knew: what changed of it since the cursor was taken is told by nobody else.
+            seeded: mode == Mode::Seed || told.is_none() && known.is_some_and(|object| object.seeded),
             stamp,
         };
         let node = Node {

@@ -42,6 +42,8 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use events::{EventType, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -250,7 +252,7 @@ pub struct Object {
     pub id: String,
     /// Its path.
     pub path: String,
-    /// The provider's version of it; blank where it has none.
+    /// The provider's version of it; its content where it has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// How often it was told of.
@@ -297,7 +299,19 @@ pub enum Held {
     },
 }
 
-/// A write of the index. Of a step's ranks each is durable before the next is begun.
+impl Held {
+    /// What tells it from others of one stamp, held of `path`: a letter, and a path or an id.
+    #[must_use]
+    pub fn name<'a>(&'a self, path: &'a str) -> (char, &'a str) {
+        match self {
+            Self::All { .. } => ('A', path),
+            Self::Within => ('W', path),
+            Self::Object { id, .. } => ('O', id),
+        }
+    }
+}
+
+/// A write of the index. Of a step's ranks each is durable before the next is begun, and writes an item once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Edit {
     /// Something is held, or held from further on.
@@ -359,7 +373,10 @@ impl Shape {
         }
         let other = || rules.id_else.as_ref().and_then(|place| place.text(record));
         let id = rules.id.text(record).or_else(other)?.into_owned();
-        let version = rules.version.as_ref().and_then(|place| place.text(record)).unwrap_or_default().into_owned();
+        let version = rules.version.as_ref().and_then(|place| place.text(record)).map(Cow::into_owned);
+        // Folders have none, and change all the same: in how their names are written, and in who shares them.
+        let content = || Version::content(None, record).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = version.unwrap_or_else(content);
         let folder = self.folder.holds(record);
         let (object_type, date) = (rules.type_of(record).to_owned(), rules.changed(record));
         Some(Entry { path, thing: Some(Thing { id, folder, object_type, version, date }) })

@@ -6,6 +6,7 @@
 //! *Folders within* are swept by the same step, as far as it goes, and are held for the next one where it ends. What is deepest is
 //! removed first: what a step that died has left must be reached from above.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Edit, Held, Hold, Node, Object, folders};
@@ -135,12 +136,31 @@ impl Sweep {
     pub fn finish(self) -> (Vec<Gone>, Vec<Vec<Edit>>) {
         let objects = self.gone.iter().filter_map(|gone| gone.object.as_ref());
         let objects = objects.map(|(id, _)| Edit::NoObject(id.clone())).collect();
-        let held = self.below.into_iter().chain(self.begun).map(Edit::Hold).collect();
+        let held = once(self.below.into_iter().chain(self.begun).map(Edit::Hold));
         let mut nodes: BTreeMap<usize, Vec<Edit>> = BTreeMap::new();
         for path in self.nodes {
             nodes.entry(folders(&path).count()).or_default().push(Edit::NoNode(path));
         }
-        let ranks = [held, objects].into_iter().chain(nodes.into_values().rev()).chain([self.done]);
+        let ranks = [held, objects].into_iter().chain(nodes.into_values().rev()).chain([once(self.done)]);
         (self.gone, ranks.collect())
     }
+}
+
+/// Of several writes of one hold the one that leaves most to be done: a folder may be reached from above and be held by itself,
+/// and of one rank each item is written once.
+fn once(edits: impl IntoIterator<Item = Edit>) -> Vec<Edit> {
+    let mut each: BTreeMap<_, Edit> = BTreeMap::new();
+    for edit in edits {
+        let (Edit::Hold(hold) | Edit::NoHold(hold)) = &edit else { continue };
+        let left = |edit: &Edit| match edit {
+            Edit::Hold(hold) => Some(Reverse(hold.after.clone())),
+            _ => None,
+        };
+        let (kind, name) = hold.held.name(&hold.path);
+        let key = (hold.stamp, kind, name.to_owned());
+        if each.get(&key).is_none_or(|other| left(other) < left(&edit)) {
+            each.insert(key, edit);
+        }
+    }
+    each.into_values().collect()
 }

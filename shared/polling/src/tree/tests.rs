@@ -154,7 +154,16 @@ struct Store {
 }
 
 fn name(hold: &Hold) -> String {
-    format!("{:?} {}", hold.held, hold.path)
+    format!("{:?}", hold.held.name(&hold.path))
+}
+
+/// Which item an edit writes.
+fn item(edit: &Edit) -> (char, String, Option<Stamp>) {
+    match edit {
+        Edit::Hold(hold) | Edit::NoHold(hold) => ('H', name(hold), Some(hold.stamp)),
+        Edit::Node(Node { path, .. }) | Edit::NoNode(path) => ('P', path.clone(), None),
+        Edit::Object(Object { id, .. }) | Edit::NoObject(id) => ('I', id.clone(), None),
+    }
 }
 
 impl Store {
@@ -191,6 +200,8 @@ impl Store {
         }
         self.told.extend(told);
         for rank in edits {
+            let items: BTreeSet<_> = rank.iter().map(item).collect();
+            assert_eq!(items.len(), rank.len(), "a table refuses two writes of one item: {rank:?}");
             let whole = act();
             for edit in
                 rank.into_iter().rev().enumerate().filter(|(number, _)| whole || number % 2 == 0).map(|(_, edit)| edit)
@@ -518,4 +529,31 @@ fn a_record_of_what_is_gone_says_what_it_was() {
     let unknown = shape.gone(&rules, &Gone { path: "/a".into(), object: None }, 3);
     assert_eq!((unknown.told.object_id.as_str(), unknown.told.object_type.as_str()), ("/a", "paths"));
     assert_ne!(shape.gone(&rules, &known, 4).told.version, change.told.version);
+}
+
+#[test]
+fn a_folder_that_is_held_and_reached_from_above_is_written_once() {
+    let node = |path: &str, folder: bool| Node {
+        path: path.to_owned(),
+        id: format!("id:{path}"),
+        folder,
+        object_type: "files".to_owned(),
+        stamp: Stamp(9, 0),
+    };
+    let hold =
+        |path: &str| Hold { path: path.to_owned(), stamp: Stamp(5, 0), after: String::new(), held: Held::Within };
+    let (folder, within) = (node("/x", true), [node("/x/a", false), node("/x/b", true)]);
+    let mut sweep = Sweep::default();
+    sweep.piece((&hold(""), true), None, (std::slice::from_ref(&folder), None), |_| None);
+    let below = sweep.below().unwrap();
+    assert_eq!(below.path, "/x");
+    sweep.piece((&below, false), None, (&within, Some("/x/b".to_owned())), |_| None);
+    sweep.piece((&hold("/x"), true), None, (&within[..1], Some("/x/a".to_owned())), |_| None);
+    let (gone, ranks) = sweep.finish();
+    assert_eq!(gone, []);
+    for rank in &ranks {
+        assert_eq!(rank.iter().map(item).collect::<BTreeSet<_>>().len(), rank.len(), "{rank:?}");
+    }
+    let further = Edit::Hold(Hold { after: "/x/a".to_owned(), ..hold("/x") });
+    assert!(ranks.last().unwrap().contains(&further), "from where less was done: {ranks:?}");
 }
