@@ -14,7 +14,7 @@ use connectors::Connector;
 use events::configuration::VENDOR_TYPE;
 use events::message::PollJob;
 use events::{InstanceId, Message};
-use platform::{Outgoing, Platform, Queue as _, limits};
+use platform::{Outgoing, Platform, Queue as _, SendError, limits};
 use polling::definition::Polling;
 use records::instances::Instance;
 use records::polls;
@@ -69,13 +69,16 @@ pub(crate) fn turn(connector: &Connector, configuration: &BTreeMap<String, Strin
 
 /// How an instance's provider is asked, where it is polled: in turns, beside its webhooks, or when these signal a change.
 pub(crate) fn polling<'c>(connector: &'c Connector, configuration: &BTreeMap<String, String>) -> Option<&'c Polling> {
-    let polled =
-        || connector.signals() || in_turns(connector, configuration) || beside(connector, configuration).is_some();
-    connector.polling().filter(|_| polled())
+    connector.polling().filter(|_| connector.signals() || by_itself(connector, configuration))
+}
+
+/// Whether an instance with this configuration is polled without being signalled: in turns, or beside its webhooks.
+pub(crate) fn by_itself(connector: &Connector, configuration: &BTreeMap<String, String>) -> bool {
+    in_turns(connector, configuration) || beside(connector, configuration).is_some()
 }
 
 /// How often an instance with this configuration is polled; `None`: never.
-pub(crate) fn interval(in_turns: bool, configuration: &BTreeMap<String, String>) -> Option<Minutes> {
+fn interval(in_turns: bool, configuration: &BTreeMap<String, String>) -> Option<Minutes> {
     Minutes::configured(configuration).filter(|_| in_turns)
 }
 
@@ -87,11 +90,15 @@ pub(crate) async fn begin<P: Platform>(platform: &P, before: Option<Place>, inst
         return;
     }
     let id = instance.id;
-    let body = Message::Poll(PollJob { instance: id, at: platform.now() }).encode();
-    let message = Outgoing { body, delay: Duration::ZERO, group: id.to_string() };
-    if let Err(error) = platform.polls().send(vec![message]).await {
+    if let Err(error) = send(platform, id, Duration::ZERO).await {
         tracing::warn!(%id, %error, "an instance is polled in its turn: its first poll could not be sent");
     }
+}
+
+/// Sends a job that polls an instance.
+async fn send<P: Platform>(platform: &P, instance: InstanceId, delay: Duration) -> Result<(), SendError> {
+    let body = Message::Poll(PollJob { instance, at: platform.now() }).encode();
+    platform.polls().send(vec![Outgoing { body, delay, group: instance.to_string() }]).await
 }
 
 /// Removes what its polls left of an instance that was just deleted, or has it removed.
@@ -108,9 +115,7 @@ pub(crate) async fn forget<P: Platform>(platform: &P, id: InstanceId) {
         return;
     }
     // An index may be large: the poller clears it, once no poll that was under way writes to it any more.
-    let body = Message::Poll(PollJob { instance: id, at: platform.now() }).encode();
-    let message = Outgoing { body, delay: limits::MAX_DELAY, group: id.to_string() };
-    if let Err(error) = platform.polls().send(vec![message]).await {
+    if let Err(error) = send(platform, id, limits::MAX_DELAY).await {
         tracing::error!(%id, %error, "what was at which path of a deleted instance stays: its removal could not be sent");
     }
 }

@@ -20,7 +20,7 @@ use http::HeaderValue;
 use platform::Platform;
 use polling::configuration;
 use polling::position::{IDLE, Place};
-use records::health::{self, Failing, Look};
+use records::health::{self, Failing, Health, Look};
 use records::instances::{self as repository, Instance, Stored};
 use records::wheel::Minutes;
 use serde::Serialize;
@@ -160,10 +160,8 @@ impl View<'_> {
         self.stopped.or_else(|| self.revoked().map(|_| Reason::ConsentRevoked))
     }
 
-    /// Since when its webhooks are quiet. What was noted before its polls were taken away and came back does not count.
     fn webhooks_quiet(&self) -> Option<Timestamp> {
-        let noted = self.instance.reconciles;
-        self.look.health.webhooks_quiet.filter(|quiet| noted.is_some_and(|noted| noted <= *quiet))
+        Health::quiet_since(self.look.health.webhooks_quiet, self.instance.reconciles)
     }
 
     /// What fails among all objects, or before any is asked for.
@@ -258,7 +256,7 @@ impl<P: Platform> Api<P> {
             None => return Ok(None),
             Some(connector) => {
                 let in_turns = polled::in_turns(connector, &instance.configuration);
-                let can = in_turns || polled::polling(connector, &instance.configuration).is_some();
+                let can = polled::polling(connector, &instance.configuration).is_some();
                 if !can && !polled::wants(&instance.configuration) {
                     return Ok(None);
                 }

@@ -78,6 +78,13 @@ impl Health {
         Self { plan: plan.0, ..Self::default() }
     }
 
+    /// Since when webhooks are quiet of which what they tell is `noted` since then: a note from before they were taken away and
+    /// came back does not count.
+    #[must_use]
+    pub fn quiet_since(quiet: Option<Timestamp>, noted: Option<Timestamp>) -> Option<Timestamp> {
+        quiet.filter(|quiet| noted.is_some_and(|noted| noted <= *quiet))
+    }
+
     /// Whether it is about this plan.
     #[must_use]
     pub fn is_of(&self, plan: Version) -> bool {

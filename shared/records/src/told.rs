@@ -32,8 +32,9 @@ pub const KEPT_DAYS: i64 = RETENTION_DAYS;
 /// Objects of a batch that are written at the same time.
 const AT_ONCE: usize = 16;
 
-/// How far a provider's clock may be ahead of ours.
-const AHEAD: Duration = Duration::from_secs(5 * 60);
+/// How far a provider's clock may be ahead of ours: a webhook's date up to then counts, and may be of the day after the one on
+/// which it is noted.
+pub const AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// How often an item is written that others write meanwhile.
 const TRIES: usize = 8;

@@ -115,9 +115,7 @@ impl Index<'_> {
             after: Some(after.to_owned()).filter(|after| !after.is_empty()),
             ..Query::partition(range.partition, limit)
         };
-        let page = platform.table().query(&query).await?;
-        let nodes = page.items.iter().map(schema::decode).collect::<Result<_, _>>()?;
-        Ok((nodes, page.next))
+        page(platform, query).await
     }
 
     /// What is held, the earliest first, after the page before.
@@ -133,9 +131,7 @@ impl Index<'_> {
         let range = self.key('H', "");
         let before = format!("{}$", range.sort.trim_end_matches('#'));
         let query = Query { from: range.sort, before, after, ..Query::partition(range.partition, limit) };
-        let page = platform.table().query(&query).await?;
-        let holds = page.items.iter().map(schema::decode).collect::<Result<_, _>>()?;
-        Ok((holds, page.next))
+        page(platform, query).await
     }
 
     /// Writes ranks, one after the other. `false`: the claim ran out, and some may be written.
@@ -189,6 +185,16 @@ async fn many<P: Platform, T: DeserializeOwned>(platform: &P, keys: &[Key]) -> R
     }
     let items = platform.table().get_many(keys, Consistency::Strong).await?;
     items.into_iter().map(read).collect()
+}
+
+/// A page of records, and from where on there is more.
+async fn page<P: Platform, T: DeserializeOwned>(
+    platform: &P,
+    query: Query,
+) -> Result<(Vec<T>, Option<String>), RecordError> {
+    let page = platform.table().query(&query).await?;
+    let records = page.items.iter().map(schema::decode).collect::<Result<_, _>>()?;
+    Ok((records, page.next))
 }
 
 /// Removes the indexes of an instance that has no plan, unless it has a state, until some time. `false`: there is more.

@@ -215,7 +215,7 @@ impl Rules<'_> {
     /// An instance that polls says what, in words that can be understood: else it would never be told of anything.
     fn check_polled(&self, settings: &Settings) -> Result<(), Invalid> {
         let (connector, plain) = (self.connector, &settings.plain);
-        let polled = polled::in_turns(connector, plain) || polled::beside(connector, plain).is_some();
+        let polled = polled::by_itself(connector, plain);
         let Some(polling) = connector.polling().filter(|_| polled) else { return Ok(()) };
         let Configuration { resources, problems, .. } = polling::configuration::read(&settings.plain);
         let unknown = resources.iter().filter_map(|resource| Query::resolve(polling, resource).err());

@@ -17,6 +17,7 @@ use std::time::Duration;
 use events::{InstanceId, Timestamp};
 use metrics::counter;
 use platform::Platform;
+use records::health::Health;
 use records::told;
 
 /// For so long what webhooks tell has been noted before they can be quiet.
@@ -44,9 +45,9 @@ pub(super) struct Webhooks {
 }
 
 impl Webhooks {
-    /// Since when they are quiet. What was noted before they were taken away and came back does not count.
+    /// Since when they are quiet, as far as that counts.
     fn quiet(self) -> Option<Timestamp> {
-        self.quiet.filter(|quiet| self.noted.is_some_and(|noted| noted <= *quiet))
+        Health::quiet_since(self.quiet, self.noted)
     }
 
     /// Whether it is to be looked up if any webhook came, after a poll that told so many changes.

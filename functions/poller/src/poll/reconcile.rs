@@ -10,7 +10,6 @@
 //! to this one, of a week at most. A step bounds the changes.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use events::Timestamp;
 use metrics::counter;
@@ -24,9 +23,6 @@ use records::plans::Plan;
 use records::told;
 
 use super::settle::since;
-
-/// How far a provider's clock may be ahead of ours where a day ends.
-const AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// How a resource is asked that others may ask for too.
 pub(super) fn query<'q>(plan: &Plan, query: &'q Query) -> Cow<'q, Query> {
@@ -43,7 +39,7 @@ pub(super) fn noted<'s>(plan: &Plan, stored: &'s State) -> Cow<'s, State> {
     let Some(first) = plan.reconciles.filter(|_| since(&plan.settings).is_none()).map(Position::beginning) else {
         return Cow::Borrowed(stored);
     };
-    let counts = |place: &Place| !matches!(place, Place::Position(position) if position.at() < first.at());
+    let counts = |place: &Place| place.position().is_none_or(|position| position.at() >= first.at());
     let places = stored.places.iter().filter(|(_, place)| counts(place));
     Cow::Owned(State { places: places.map(|(name, place)| (name.clone(), place.clone())).collect() })
 }
@@ -59,7 +55,7 @@ struct Open {
 impl Open {
     /// The first day on which a webhook can have told of it.
     fn from(&self, reconcile: &Reconcile) -> i64 {
-        self.at.minus(AHEAD.saturating_add(reconcile.tolerance())).day()
+        self.at.minus(told::AHEAD.saturating_add(reconcile.tolerance())).day()
     }
 }
 

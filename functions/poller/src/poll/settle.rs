@@ -33,10 +33,7 @@ enum How {
 
 /// The state with a place for each resource, but for those that begin with a cursor.
 pub(super) fn settle(stored: &State, asked: &Asked, provisioned: Timestamp, since: Option<Timestamp>) -> State {
-    let positions = stored.places.values().filter_map(|place| match place {
-        Place::Position(position) => Some(position.at()),
-        Place::Cursor(_) | Place::Tree(_) => None,
-    });
+    let positions = stored.places.values().filter_map(|place| Some(place.position()?.at()));
     let come = || positions.max().map_or(provisioned, |furthest| furthest.max(provisioned));
     let beginning = since.unwrap_or_else(come);
     let problems = asked.problems.iter().map(|problem| (problem.resource.as_str(), How::NotNow));
@@ -48,7 +45,7 @@ pub(super) fn settle(stored: &State, asked: &Asked, provisioned: Timestamp, sinc
     let unreadable = asked.remove("").is_some();
     let mut state = State { places: stored.places.clone() };
     state.places.retain(|name, place| match asked.get(name.as_str()) {
-        Some(How::ByTime) => matches!(place, Place::Position(_)),
+        Some(How::ByTime) => place.position().is_some(),
         Some(How::ByCursor) => place.cursor().is_some(),
         Some(How::NotNow) => true,
         None => unreadable,
@@ -157,10 +154,7 @@ resources:
             let stored: Vec<(&str, Place)> = stored.iter().map(|(name, place)| (name.as_str(), place.clone())).collect();
             let names = objects.iter().cloned().collect::<Vec<_>>().join(",");
             let state = settled(&stored, &names, "");
-            let furthest = stored.iter().filter_map(|(_, place)| match place {
-                Place::Position(position) => Some(position.at()),
-                Place::Cursor(_) | Place::Tree(_) => None,
-            });
+            let furthest = stored.iter().filter_map(|(_, place)| Some(place.position()?.at()));
             let beginning = furthest.max().unwrap_or(second(0));
             for name in &objects {
                 let before = stored.iter().find(|(other, _)| other == name).map(|(_, place)| place);

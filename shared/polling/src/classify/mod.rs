@@ -26,6 +26,7 @@
 
 mod version;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use events::{EventId, EventType, InstanceId, Timestamp};
@@ -183,8 +184,7 @@ impl Rules {
     /// What a record tells; `known` says whether the object was told of before, as far as is remembered.
     #[must_use]
     pub fn classify(&self, record: &Value, moment: &Moment, known: impl Fn(&str) -> bool) -> Classified {
-        let other = || self.id_else.as_ref().and_then(|path| path.text(record));
-        let Some(object_id) = self.id.text(record).or_else(other) else { return Classified::Ignored(Ignored::NoId) };
+        let Some(object_id) = self.id_of(record) else { return Classified::Ignored(Ignored::NoId) };
         let deleted = self.is_gone(record);
         let one_field = self.updated.is_none() || self.created_is_updated();
         let updated = self.updated.as_ref().and_then(|field| date(field, record));
@@ -238,6 +238,11 @@ impl Rules {
             version,
             position,
         })
+    }
+
+    /// Which object a record is of.
+    pub(crate) fn id_of<'r>(&self, record: &'r Value) -> Option<Cow<'r, str>> {
+        self.id.text(record).or_else(|| self.id_else.as_ref()?.text(record))
     }
 
     /// Whether a record says that its object is gone.

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use events::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Marks, Position};
@@ -114,6 +115,15 @@ struct Bucket {
 }
 
 impl Place {
+    /// The position, where it is one by time.
+    #[must_use]
+    pub fn position(&self) -> Option<&Position> {
+        match self {
+            Self::Position(position) => Some(position),
+            Self::Cursor(_) | Self::Tree(_) => None,
+        }
+    }
+
     /// The provider's word, where it keeps the place.
     #[must_use]
     pub fn cursor(&self) -> Option<&str> {
@@ -131,12 +141,7 @@ impl State {
     /// serde_json's, which does not happen: all keys are texts.
     pub fn encode(&self, generation: u64) -> Result<Encoded, StateError> {
         let failed = |error: serde_json::Error| StateError::Malformed(error.to_string());
-        let positions = || {
-            self.places.iter().filter_map(|(name, place)| match place {
-                Place::Position(position) => Some((name, position)),
-                Place::Cursor(_) | Place::Tree(_) => None,
-            })
-        };
+        let positions = || self.places.iter().filter_map(|(name, place)| Some((name, place.position()?)));
         let marks: usize = positions().map(|(_, position)| position.told.len()).sum();
         let buckets = match marks {
             0..=INLINE_MARKS => 0,
@@ -195,8 +200,7 @@ impl State {
         }
         let mut found = std::collections::BTreeSet::new();
         for text in buckets {
-            check_schema(text)?;
-            let bucket: Bucket = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+            let bucket = parse(text, |bucket: &Bucket| bucket.v)?;
             if bucket.generation != head.generation || bucket.number >= head.buckets || !found.insert(bucket.number) {
                 continue;
             }
@@ -215,13 +219,17 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-fn parse_head(text: &str) -> Result<Head, StateError> {
-    match serde_json::from_str::<Head>(text) {
-        Ok(head) if head.v > SCHEMA => Err(StateError::Newer(head.v)),
-        Ok(head) => Ok(head),
-        // A newer one may be of another form.
+/// What was stored, whose version `of` finds; read once, unless it is of another form.
+fn parse<T: DeserializeOwned>(text: &str, of: impl Fn(&T) -> u32) -> Result<T, StateError> {
+    match serde_json::from_str::<T>(text) {
+        Ok(stored) if of(&stored) > SCHEMA => Err(StateError::Newer(of(&stored))),
+        Ok(stored) => Ok(stored),
         Err(error) => check_schema(text).and(Err(malformed(&error))),
     }
+}
+
+fn parse_head(text: &str) -> Result<Head, StateError> {
+    parse(text, |head: &Head| head.v)
 }
 
 fn check_schema(text: &str) -> Result<(), StateError> {

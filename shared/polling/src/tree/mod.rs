@@ -371,8 +371,7 @@ impl Shape {
         if rules.is_gone(record) {
             return Some(Entry { path, thing: None });
         }
-        let other = || rules.id_else.as_ref().and_then(|place| place.text(record));
-        let id = rules.id.text(record).or_else(other)?.into_owned();
+        let id = rules.id_of(record)?.into_owned();
         let version = rules.version.as_ref().and_then(|place| place.text(record)).map(Cow::into_owned);
         // Folders have none, and change all the same: in how their names are written, and in who shares them.
         let content = || Version::content(None, record).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
