@@ -35,6 +35,10 @@ use poller::{AT_ONCE, Accounts, Due, Poll, Polled, Poller, Queries, Times, poll_
 use records::wheel::{self, Minutes, Place};
 use support::{Server, answering, percentile};
 
+/// The server's: what is compared here runs in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Requests to the API at the same time.
 const PROVISIONING: usize = 32;
 /// Poll jobs at work at the same time: so many as the server has workers for.
