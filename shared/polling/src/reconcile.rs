@@ -18,7 +18,7 @@ use std::time::Duration;
 use events::{EventType, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::classify::{Rules, Told};
+use crate::classify::{Newer, Rules, Told};
 use crate::request::Query;
 
 /// How old a change is when it is missed: the slowest webhooks come some minutes late while nothing is wrong.
@@ -110,8 +110,9 @@ impl Query {
     pub fn reconciling(mut self) -> Self {
         if !self.keeps_cursor() {
             self.grace = GRACE;
-            self.rules.waits_if_near = !self.rules.filter_by_current;
-            self.rules.filter_by_current = true;
+            if self.rules.newer == Newer::Told {
+                self.rules.newer = Newer::WaitsIfNear;
+            }
         }
         self
     }

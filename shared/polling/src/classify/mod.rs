@@ -68,12 +68,21 @@ pub struct Rules {
     pub new_since_last: bool,
     /// Whether a record older than what is asked is ignored.
     pub filter_by_updated: bool,
-    /// Whether a record newer than the poll's start waits.
-    pub filter_by_current: bool,
-    /// Whether it waits only where its date is as near as clocks are apart: one beyond is a mistake, or a wish.
-    pub waits_if_near: bool,
+    /// What becomes of a record newer than the poll's start.
+    pub newer: Newer,
     /// Whether the provider selects what changed, or lists everything.
     pub selects: bool,
+}
+
+/// What becomes of a record that is newer than the poll's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Newer {
+    /// It is told.
+    Told,
+    /// It waits for a later poll.
+    Waits,
+    /// It waits where its date is as near as clocks are apart: one beyond is a mistake, or a wish, and is told.
+    WaitsIfNear,
 }
 
 /// What says that an object is gone.
@@ -201,8 +210,12 @@ impl Rules {
             if filtered && placed(read) < moment.since {
                 return Classified::Ignored(Ignored::Older);
             }
-            let near = !self.waits_if_near || at <= moment.clock.plus(AHEAD);
-            if self.filter_by_current && !self.by_cursor && at > moment.start && near {
+            let waits = match self.newer {
+                Newer::Told => false,
+                Newer::Waits => true,
+                Newer::WaitsIfNear => at <= moment.clock.plus(AHEAD),
+            };
+            if waits && !self.by_cursor && at > moment.start {
                 return Classified::Later(Later { date: at, why: Wait::AfterStart });
             }
         } else if !self.selects && (self.updated.is_some() || self.created.is_some()) {

@@ -28,8 +28,7 @@ fn rules() -> Rules {
         tolerance: Duration::ZERO,
         new_since_last: false,
         filter_by_updated: true,
-        filter_by_current: false,
-        waits_if_near: false,
+        newer: Newer::Told,
         selects: true,
     }
 }
@@ -89,8 +88,7 @@ fn what_is_known_is_not_new_however_close_its_dates_are() {
 
 #[test]
 fn where_a_cursor_knows_what_is_new_nothing_waits_and_each_state_is_a_version() {
-    let by_cursor =
-        Rules { by_cursor: true, filter_by_updated: false, filter_by_current: true, created: None, ..rules() };
+    let by_cursor = Rules { by_cursor: true, filter_by_updated: false, newer: Newer::Waits, created: None, ..rules() };
     let by_cursor = Rules { version: Path::parse("rev").ok(), ..by_cursor };
     let entry = |place: &str| json!({"id": 7, "rev": "r1", "u": "2026-01-02T10:15:00Z", "path": place});
     let here = told(&by_cursor, &entry("/a"));
@@ -135,10 +133,10 @@ fn what_is_older_than_the_window_is_ignored_unless_the_configuration_wants_it() 
 #[test]
 fn what_is_newer_than_the_start_waits_where_the_configuration_says_so() {
     let after = record("10:15:00.001", "09:00:00.0");
-    let current = Rules { filter_by_current: true, ..rules() };
+    let current = Rules { newer: Newer::Waits, ..rules() };
     let date = at("2026-01-02T10:15:00.001Z");
     assert_eq!(untold(&current, &after), Classified::Later(Later { date, why: Wait::AfterStart }));
-    let near = Rules { waits_if_near: true, ..current.clone() };
+    let near = Rules { newer: Newer::WaitsIfNear, ..rules() };
     assert_eq!(untold(&near, &after), Classified::Later(Later { date, why: Wait::AfterStart }));
     assert!(matches!(near.classify(&record("17:15:00.001", "09:00:00.0"), &moment(), |_| false), Classified::Told(_)));
     let later = Moment { start: at("2026-01-02T10:20:00Z"), clock: at("2026-01-02T10:20:00Z"), ..moment() };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Ask, Query, RecordsAt, Way};
-use crate::classify::{Deleted, Rules};
+use crate::classify::{Deleted, Newer, Rules};
 use crate::configuration::{self, DateField, Problem};
 use crate::dates::{DateFormat, Zone};
 use crate::definition::{ANY, Beyond, Field, Gone, Method, Polling, Resource};
@@ -73,8 +73,7 @@ impl Query {
                 new_since_last: known.new_since_last,
                 // A cursor knows what was told.
                 filter_by_updated: known.updated.is_some() && known.start.is_none(),
-                filter_by_current: false,
-                waits_if_near: false,
+                newer: Newer::Told,
                 selects: known.selects,
             },
             overlap: Duration::from_secs(known.overlap.unwrap_or(polling.overlap)),
@@ -122,8 +121,7 @@ impl Query {
                 tolerance: Duration::ZERO,
                 new_since_last: false,
                 filter_by_updated: configured.updated.is_some(),
-                filter_by_current: false,
-                waits_if_near: false,
+                newer: Newer::Told,
                 selects: url.asks_since(),
             },
             overlap: Duration::from_secs(polling.overlap),
@@ -155,7 +153,9 @@ impl Query {
     fn finished(mut self, configured: &configuration::Resource) -> Self {
         self.rules.tolerance = configured.created_tolerance.unwrap_or_default();
         // What is put off is not shown again by a cursor.
-        self.rules.filter_by_current = configured.filter_by_current && self.start.is_none();
+        if configured.filter_by_current && self.start.is_none() {
+            self.rules.newer = Newer::Waits;
+        }
         if let Some(filter) = configured.filter_by_updated {
             self.rules.filter_by_updated = filter && self.rules.updated.is_some() && self.start.is_none();
         }
