@@ -36,8 +36,12 @@ pub(crate) const VISIBILITY: Duration = Duration::from_secs(120);
 /// How often due wake-ups are looked for. Their unit is the minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 
-/// How often is looked whether a minute has begun, of which the wheel has something due: a read, and more once a minute.
-const TICK_EVERY: Duration = Duration::from_secs(5);
+/// How often is looked whether a minute has begun, of which the wheel has something due: a read, and more once a minute. Whoever
+/// is due in a minute's first second is late by up to so much.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the next look waits after one that failed.
+const AFTER_TICK: Duration = Duration::from_secs(5);
 
 /// How long a tick and a poll job may take: as long as on AWS.
 const POLLS_WITHIN: Duration = Duration::from_secs(60);
@@ -201,6 +205,8 @@ pub async fn start(config: &Serve) -> Result<Running, ServeError> {
         every(TICK_EVERY, stopped.clone(), platform.clone(), |platform| async move {
             if let Err(error) = poller::tick(&*platform, platform.now().plus(POLLS_WITHIN)).await {
                 tracing::error!(%error, "not all that is due could be sent to be polled");
+                // The next look sends all of it again.
+                tokio::time::sleep(AFTER_TICK).await;
             }
         }),
         every(FLUSH_EVERY, stopped.clone(), Arc::clone(&receiver), |receiver| async move { flush(&receiver).await }),

@@ -35,7 +35,7 @@ use platform::{Platform, limits};
 use records::RecordError;
 
 use crate::job::Fault;
-use crate::send::{self, WHEEL};
+use crate::send;
 use crate::slots::{Slot, Slots};
 
 /// Polls of one job at the same time. A function has ten jobs at once: two hundred polls that wait for their providers.
@@ -127,7 +127,11 @@ pub async fn poll_all<P: Platform>(
     let given_up = || Polled::Failed("it did not end in time".into());
     let outcomes = outcomes.into_iter().map(|polled| polled.unwrap_or_else(given_up));
     let rest = rest(job, job.instances.iter().copied().zip(outcomes), platform.now());
-    send::all(platform, rest.map(|(delay, job)| send::after(delay, &Message::Polls(job), WHEEL))).await
+    let message = |(delay, job): (Duration, PollsJob)| {
+        let lane = send::lane(&job);
+        send::after(delay, &Message::Polls(job), &lane)
+    };
+    send::all(platform, rest.map(message)).await
 }
 
 /// Polls the instance of a job.

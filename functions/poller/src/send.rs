@@ -2,14 +2,27 @@
 
 use std::time::Duration;
 
+use events::message::PollsJob;
 use events::{Message, Timestamp};
 use futures_util::stream::{self, StreamExt as _};
 use platform::{Outgoing, Platform, Queue as _, limits};
 use records::RecordError;
 
-/// The fairness group of what the wheel makes: instances of all accounts together. One whose provider says that something
-/// changed has a group of its own, so it is polled before a crowd that is due.
-pub(crate) const WHEEL: &str = "wheel";
+/// How many fairness groups there are of what the wheel makes.
+const LANES: u32 = 8;
+
+/// The fairness group of what the wheel makes, by a number of the job: instances of all accounts together, in a few lanes. A
+/// queue keeps workers free for whoever has nothing in flight, so in one lane jobs would come one after the other, and a slow
+/// provider's would hold up all; and an instance whose provider says that something changed, which has a group of its own, is
+/// polled before a crowd that is due.
+pub(crate) fn wheel(number: u32) -> String {
+    format!("wheel-{}", number % LANES)
+}
+
+/// The fairness group of a job of the wheel's.
+pub(crate) fn lane(job: &PollsJob) -> String {
+    wheel(job.instances.first().copied().map_or(0, u32::from))
+}
 
 /// Sends at the same time: with some 10 ms each, thousands of messages a second.
 const SENDS_AT_ONCE: usize = 8;
@@ -52,9 +65,25 @@ pub(crate) fn delay(at: Timestamp, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use events::InstanceId;
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn jobs_of_the_wheel_are_in_all_lanes_and_in_no_other() {
+        let job = |number| PollsJob {
+            instances: vec![InstanceId::from_random(number)],
+            at: Timestamp::from_millis(0),
+            failed: 0,
+        };
+        let lanes: BTreeSet<String> =
+            (0..1_000_u32).map(|number| lane(&job(number.wrapping_mul(2_654_435_761)))).collect();
+        assert_eq!(lanes, (0..LANES).map(wheel).collect());
+        assert_eq!(lanes.len(), LANES as usize);
+    }
 
     proptest! {
         #[test]

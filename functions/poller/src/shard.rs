@@ -19,7 +19,7 @@ use platform::{Outgoing, Platform};
 use records::wheel::{self, Interval, Minutes, Place};
 
 use crate::job::Fault;
-use crate::send::{self, WHEEL};
+use crate::send;
 use crate::tick::OVERDUE_TURNS;
 
 /// Sends everybody who is in the shard on to be polled. After `until` it reads no further page.
@@ -59,8 +59,9 @@ pub(crate) async fn shard<P: Platform>(platform: &P, job: ShardJob, until: Times
             }
         }
         Err(onward) => {
+            let lane = send::wheel(job.shard);
             let rest = Message::Shard(ShardJob { from: Some(onward), ..job });
-            send::all(platform, [send::at_once(&rest, WHEEL)]).await?;
+            send::all(platform, [send::at_once(&rest, &lane)]).await?;
         }
     }
     Ok(())
@@ -80,7 +81,8 @@ async fn send<P: Platform>(platform: &P, jobs: Vec<PollsJob>) -> Result<(), Faul
     let now = platform.now();
     let message = |job: PollsJob| -> Outgoing {
         let delay = send::delay(job.at, now);
-        send::after(delay, &Message::Polls(job), WHEEL)
+        let lane = send::lane(&job);
+        send::after(delay, &Message::Polls(job), &lane)
     };
     Ok(send::all(platform, jobs.into_iter().map(message)).await?)
 }

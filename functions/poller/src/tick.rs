@@ -19,7 +19,7 @@ use platform::{Outgoing, Platform};
 use records::RecordError;
 use records::wheel::{self, Interval, Minutes};
 
-use crate::send::{self, WHEEL};
+use crate::send;
 
 /// Jobs sent before the time is looked at: a second's work or two.
 const JOBS_AT_A_TIME: usize = 1000;
@@ -98,7 +98,8 @@ fn due(Interval { minutes, shards }: Interval, minute: i64, now: i64) -> impl It
 }
 
 fn message(job: ShardJob) -> Outgoing {
-    send::at_once(&Message::Shard(job), WHEEL)
+    let lane = send::wheel(job.shard);
+    send::at_once(&Message::Shard(job), &lane)
 }
 
 #[cfg(test)]
