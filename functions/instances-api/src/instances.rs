@@ -236,7 +236,7 @@ pub(crate) async fn delete<P: Platform>(
         let view = instances::callback_view(&*api.platform, before.instance.id).await?;
         match instances::delete(&*api.platform, &before).await {
             Ok(()) => {
-                polled::forget(&*api.platform, before.instance.id).await;
+                polled::forget(&*api.platform, api.catalogue.get(&before.instance.connector), before.instance.id).await;
                 // The instance is gone whatever becomes of this: to answer that it failed would be wrong.
                 if let Some(view) = view
                     && let Err(problem) = release::let_go(&*api.platform, view).await

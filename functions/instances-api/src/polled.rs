@@ -101,11 +101,12 @@ async fn send<P: Platform>(platform: &P, instance: InstanceId, delay: Duration) 
     platform.polls().send(vec![Outgoing { body, delay, group: instance.to_string() }]).await
 }
 
-/// Removes what its polls left of an instance that was just deleted, or has it removed.
-pub(crate) async fn forget<P: Platform>(platform: &P, id: InstanceId) {
+/// Removes what its polls left of an instance of a connector that was just deleted, or has it removed.
+pub(crate) async fn forget<P: Platform>(platform: &P, connector: Option<&Connector>, id: InstanceId) {
     // The instance is gone whatever becomes of this, and what is left does no harm but take room.
     let indexed = match polls::forget(platform, id).await {
-        Ok(indexed) => indexed,
+        // Of a resource that was taken out of the configuration before, or is polled for the first time, the state says nothing.
+        Ok(indexed) => indexed || connector.and_then(Connector::polling).is_some_and(Polling::may_index),
         Err(error) => {
             tracing::error!(%id, %error, "where a deleted instance's polls stood could not be removed");
             true
@@ -213,6 +214,16 @@ mod tests {
                 platform.polls().messages().into_iter().map(|held| Message::decode(&held.body)).collect();
             let job = Message::Poll(PollJob { instance: InstanceId::from_random(7), at: platform.now() });
             assert_eq!(held, if polled { vec![Ok(job)] } else { vec![] }, "{before:?} {after:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_that_there_may_be_is_cleared_also_of_a_resource_that_was_taken_out_before() {
+        for (connector, cleared) in [("dropbox", true), ("hubspot", false), ("github", false), ("unknown", false)] {
+            let platform = MemoryPlatform::new(Timestamp::from_seconds(1_790_000_000));
+            forget(&platform, connectors::catalogue().get(connector), InstanceId::from_random(7)).await;
+            let held = platform.polls().messages();
+            assert_eq!(held.len(), usize::from(cleared), "{connector} {held:?}");
         }
     }
 

@@ -301,6 +301,12 @@ pub struct Gone {
 pub const ANY: &str = "{objectName}";
 
 impl Polling {
+    /// Whether any of its resources has an [index](Resource::index).
+    #[must_use]
+    pub fn may_index(&self) -> bool {
+        self.resources.values().any(|resource| resource.value.index.is_some())
+    }
+
     /// Reads a section that stands by itself.
     ///
     /// # Errors
