@@ -41,10 +41,11 @@ impl Default for Limits {
 impl Limits {
     /// What a client that [fetches](crate::Client::fetch) has: the answer is wanted whole, so a page has 30 s in all, its
     /// body included (reports of some providers take 20), and 8 MB, the contract's limit of a payload (its §9). Parsed, that
-    /// is some ten times as much memory. [`Limits::body`] does not count.
+    /// is some ten times as much memory. [`Limits::body`] does not count. All customers of a provider are at one host, and
+    /// sixteen jobs of twenty polls may ask there at once.
     #[must_use]
     pub fn fetching() -> Self {
-        Self { total: Duration::from_secs(30), body_cap: 8 * 1024 * 1024, ..Self::default() }
+        Self { total: Duration::from_secs(30), body_cap: 8 * 1024 * 1024, idle_per_host: 400, ..Self::default() }
     }
 }
 

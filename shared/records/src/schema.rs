@@ -91,20 +91,23 @@ pub(crate) fn decode<T: DeserializeOwned>(item: &Item) -> Result<T, RecordError>
 /// Reads a record and its payload (empty where there is none).
 pub(crate) fn decode_with<T: DeserializeOwned>(item: &Item) -> Result<(T, Bytes), RecordError> {
     // JSON as we write it holds no line feed.
-    let end = item.body.iter().position(|b| *b == b'\n');
+    let end = memchr::memchr(b'\n', &item.body);
     let (head, payload) = match end {
         Some(end) => (&item.body[..end], item.body.slice(end + 1..)),
         None => (&item.body[..], Bytes::new()),
     };
-    let damaged = |e: serde_json::Error| RecordError::Damaged(format!("{:?}", item.key), e.to_string());
+    let damaged = |reason: String| RecordError::Damaged(format!("{:?}", item.key), reason);
+    let unreadable = |error: serde_json::Error| damaged(error.to_string());
     let version = match first_field(head) {
         Some(version) => version,
-        None => serde_json::from_slice::<Version>(head).map_err(damaged)?.v,
+        None => serde_json::from_slice::<Version>(head).map_err(unreadable)?.v,
     };
     if version > SCHEMA {
         return Err(RecordError::Newer(format!("{:?}", item.key), version));
     }
-    Ok((serde_json::from_slice(head).map_err(damaged)?, payload))
+    // As a whole: read from bytes, each of its texts would be checked by itself.
+    let head = std::str::from_utf8(head).map_err(|error| damaged(error.to_string()))?;
+    Ok((serde_json::from_str(head).map_err(unreadable)?, payload))
 }
 
 /// The version as every record of ours begins; to read it as JSON would be to read the whole record twice.

@@ -54,7 +54,7 @@ pub(super) struct Asking<'a, P, F> {
 /// Keeps what an instance's requests are made with.
 pub(super) struct Keeper<'a> {
     credential: Option<Credential>,
-    tokens: Option<Keeping<'a>>,
+    tokens: Option<Box<Keeping<'a>>>,
 }
 
 /// The tokens of a consent, and what they are refreshed with.
@@ -98,12 +98,15 @@ impl<'a> Keeper<'a> {
                 let consent = consent(plan, &secrets);
                 let grant = grants::open(asking.platform, kept, consent).await.map_err(End::Ours)?;
                 let (plan, secrets, lapse) = (plan.clone(), secrets.clone(), grant.course.lapse());
-                Some(Keeping { polling, oauth, plan, secrets, grant, lapse, unstored: None, renewed: false })
+                Some(Box::new(Keeping { polling, oauth, plan, secrets, grant, lapse, unstored: None, renewed: false }))
             }
             _ => None,
         };
         if let Some(tokens) = &mut tokens {
-            let settled = tokens.settle(asking, &Need::Token).await;
+            let settled = match tokens.decide(&Need::Token, asking.platform.now()) {
+                Decision::Use => Ok(()),
+                _ => Box::pin(tokens.settle(asking, &Need::Token)).await,
+            };
             plan.settings.extend(tokens.grant.settings.clone());
             settled?;
         }
@@ -146,7 +149,9 @@ impl<'a> Keeper<'a> {
 
     /// Stores what could not be stored when it came.
     pub(super) async fn end<P: Platform>(self, platform: &P) {
-        let Some(Keeping { plan, unstored: Some((lock, outcome)), .. }) = self.tokens else { return };
+        let Some(Keeping { plan, unstored: Some((lock, outcome)), .. }) = self.tokens.map(|tokens| *tokens) else {
+            return;
+        };
         if let Err(error) = grants::finish(platform, &lock, &outcome).await {
             let instance = plan.instance;
             tracing::error!(%instance, %error, "new tokens of a provider could not be stored");
@@ -159,13 +164,21 @@ impl<'a> Keeper<'a> {
 }
 
 impl Keeping<'_> {
+    /// The app that tokens are asked for as.
+    fn client(&self) -> Option<Client> {
+        Client::of(|key| value(&self.plan, &self.secrets, key))
+    }
+
+    fn decide(&self, need: &Need, now: Timestamp) -> Decision {
+        self.grant.course.decide(need, self.client().is_some(), now)
+    }
+
     /// Does what is to be done until there is an access token to use.
     async fn settle<P: Platform, F: Fetch>(&mut self, asking: &Asking<'_, P, F>, need: &Need) -> Result<(), Stop> {
         let mut reason = None;
         for _ in 0..ROUNDS {
-            let client = Client::of(|key| value(&self.plan, &self.secrets, key));
-            let decision = self.grant.course.decide(need, client.is_some(), asking.platform.now());
-            let (client, spare) = match (decision, client) {
+            let client = self.client();
+            let (client, spare) = match (self.decide(need, asking.platform.now()), client) {
                 (Decision::Use, _) => return Ok(()),
                 (Decision::Refresh { spare }, Some(client)) => (client, spare),
                 (Decision::Wait { until }, _) => return Err(End::Elsewhere { until }.into()),

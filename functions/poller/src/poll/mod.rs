@@ -24,6 +24,9 @@
 //! after it.
 //!
 //! *Failure:* [`Outcome`] says whose. Whatever is not told stays where it is, and the next poll finds it.
+//!
+//! *Memory:* hundreds of polls wait for their providers at the same time, nearly all of them with nothing new. What such a
+//! poll does not come to has a place of its own (`Box::pin`) when another does.
 
 mod credential;
 mod fetch;
@@ -94,7 +97,7 @@ pub struct Worker<'a, P, F> {
 pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, instance: InstanceId) -> Outcome {
     let read = match plans::read(worker.platform, instance).await {
         Ok(Some(read)) => read,
-        Ok(None) => return tree::left_behind(worker.platform, instance, worker.asks_until).await,
+        Ok(None) => return Box::pin(tree::left_behind(worker.platform, instance, worker.asks_until)).await,
         Err(error) => return Outcome::ended(End::Ours(error)),
     };
     let polling = (worker.polling)(&read.plan.connector);
@@ -104,7 +107,10 @@ pub async fn poll_instance<P: Platform, F: Fetch>(worker: &Worker<'_, P, F>, ins
         return Outcome::ended(End::Resting);
     }
     let outcome = match begin(worker, read, polling, asked, &vitals).await {
-        Ok(poll) => poll.run().await,
+        Ok(mut poll) => {
+            let end = poll.run().await;
+            poll.close(end).await
+        }
         Err(Stop::Account(end)) => Outcome::ended(end),
         // Of all of it, which a blank name stands for.
         Err(Stop::Trouble(trouble)) => {
@@ -181,11 +187,14 @@ struct InstancePoll<'w, 'a, P, F> {
 }
 
 impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
-    async fn run(mut self) -> Outcome {
-        let end = match self.ask_all().await {
+    async fn run(&mut self) -> End {
+        match self.ask_all().await {
             Ok(end) => self.tell().await.err().unwrap_or(end),
             Err(end) => end,
-        };
+        }
+    }
+
+    async fn close(self, end: End) -> Outcome {
         let lasts = Some(self.keeper.lasts());
         self.keeper.end(self.worker.platform).await;
         self.gate.share(self.worker.platform).await;
@@ -202,8 +211,10 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
         for problem in asked.problems.iter().filter(|problem| !vitals.rest(&problem.resource)) {
             self.misconfigured(problem);
         }
-        let count = asked.queries.len().max(1) as u64;
-        let first = usize::try_from(self.worker.platform.random().bits() % count).unwrap_or(0);
+        let first = match asked.queries.len() {
+            0 | 1 => 0,
+            count => usize::try_from(self.worker.platform.random().bits() % count as u64).unwrap_or(0),
+        };
         let (before, from) = asked.queries.split_at(first);
         for query in from.iter().chain(before).filter(|query| !vitals.rest(&query.name)) {
             let query = reconcile::query(&self.plan, query);
@@ -256,7 +267,11 @@ impl<P: Platform, F: Fetch> InstancePoll<'_, '_, P, F> {
 
     /// Makes the step durable, and moves the position after it.
     async fn tell(&mut self) -> Result<(), End> {
-        let (told, outcome) = self.step.tell(self.worker, &self.plan.group, &mut self.standing).await;
+        if !self.step.worth_storing() {
+            return Ok(());
+        }
+        let telling = self.step.tell(self.worker, &self.plan.group, &mut self.standing);
+        let (told, outcome) = Box::pin(telling).await;
         self.told += told;
         outcome
     }

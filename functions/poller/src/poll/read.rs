@@ -99,9 +99,9 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
     pub(super) async fn read(&mut self, query: &Query, place: Option<&Place>, room: usize) -> Reading {
         let start = self.asking.platform.now();
         if let Some(shape) = &query.index {
-            return self.read_tree((query, shape), place, start, room).await;
+            return Box::pin(self.read_tree((query, shape), place, start, room)).await;
         }
-        let Some(place) = place else { return self.begin_cursor(query, start, None).await };
+        let Some(place) = place else { return Box::pin(self.begin_cursor(query, start, None)).await };
         let mut poll = Poll::begin(self.polling, query, self.settings, place, start, room);
         let (mut pages, mut fresh) = (0, 0);
         let stop = loop {
@@ -115,7 +115,7 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
                 // The next reading begins where the last good page led, and comes here at once.
                 Page::Reset if query.keeps_cursor() && poll.found() == 0 => {
                     let lost = "the provider's cursor has died: what changed since the last poll cannot be told";
-                    return self.begin_cursor(query, start, Some(Trouble::Theirs(lost.into()))).await;
+                    return Box::pin(self.begin_cursor(query, start, Some(Trouble::Theirs(lost.into())))).await;
                 }
                 Page::Reset if query.keeps_cursor() => break None,
                 Page::Reset => break Some(Trouble::Theirs(format!("the query died after {pages} pages")).into()),
@@ -171,7 +171,7 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
     pub(super) async fn ask(&mut self, request: &Request) -> Page {
         let page = self.ask_once(request).await;
         let Page::Not(Stop::Trouble(Trouble::Unauthorised)) = &page else { return page };
-        match self.keeper.renew(&self.asking).await {
+        match Box::pin(self.keeper.renew(&self.asking)).await {
             Ok(true) => self.ask_once(request).await,
             Ok(false) => page,
             Err(stop) => Page::Not(stop),

@@ -82,17 +82,19 @@ impl Step {
         Ok(())
     }
 
-    /// Makes the events durable and then moves the position, by a claim on it as it was read. Where nothing is worth it,
-    /// nothing is written. Returns how many events were made durable too.
+    /// Whether there is anything to be told or to be written.
+    pub(super) fn worth_storing(&self) -> bool {
+        self.worth_storing
+    }
+
+    /// Makes the events durable and then moves the position, by a claim on it as it was read. Returns how many events were
+    /// made durable too.
     pub(super) async fn tell<P: Platform, F: Fetch>(
         &mut self,
         worker: &Worker<'_, P, F>,
         group: &str,
         standing: &mut Standing,
     ) -> (usize, Result<(), End>) {
-        if !self.worth_storing {
-            return (0, Ok(()));
-        }
         let platform = worker.platform;
         let claim = match polls::claim(platform, standing, worker.name, worker.claims_until).await {
             Ok(Claimed::Ours(claim)) => claim,

@@ -75,6 +75,9 @@ fn pass(api: &Simulator<HttpApi>, world: &World, millis: u64) {
     api.clock().set(world.now());
 }
 
+/// What a poll may take that waits for its provider, whatever it would come to: hundreds wait at a time.
+const POLL_BYTES: usize = 9 * 1024;
+
 async fn poll(world: &World, client: &Client) -> Outcome {
     let known = |_: &str| Some(&world.polling);
     let (asks_until, claims_until): (Timestamp, Timestamp) = (world.now().plus(MINUTE), world.now().plus(2 * MINUTE));
@@ -91,7 +94,9 @@ async fn poll(world: &World, client: &Client) -> Outcome {
         asks_until,
         claims_until,
     };
-    poll_instance(&worker, world.instance).await
+    let poll = poll_instance(&worker, world.instance);
+    assert!(std::mem::size_of_val(&poll) < POLL_BYTES, "{}", std::mem::size_of_val(&poll));
+    poll.await
 }
 
 async fn ids(world: &World) -> Vec<String> {

@@ -13,6 +13,8 @@
 //!
 //! Texts stand in `'…'`, a quote is `''`; other characters stand for themselves.
 
+use std::fmt::Write as _;
+
 use events::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
@@ -154,9 +156,7 @@ impl Pattern {
         for part in &self.parts {
             match part {
                 Part::Text(literal) => text.push_str(literal),
-                Part::Field { letter, count, .. } => {
-                    text.push_str(&written(*letter, *count, time, moment, zone.zone()));
-                }
+                Part::Field { letter, count, .. } => field(&mut text, (*letter, *count), time, moment, zone.zone()),
             }
         }
         text
@@ -197,29 +197,33 @@ impl Part {
     }
 }
 
-fn written(letter: char, count: usize, time: DateTime, moment: jiff::Timestamp, zone: &TimeZone) -> String {
-    let named = |name: &str| if count > 3 { name.to_owned() } else { name.chars().take(3).collect() };
-    let padded = |number: i64| format!("{number:0count$}");
+/// Writes a field after what is written.
+fn field(text: &mut String, (letter, count): (char, usize), time: DateTime, moment: jiff::Timestamp, zone: &TimeZone) {
+    let named = |name: &'static str| if count > 3 { name } else { &name[..3] };
     let hour = i64::from(time.hour());
-    match letter {
-        'u' if count < 4 => padded(time.weekday().to_monday_one_offset().into()),
-        'y' | 'Y' if count == 2 => format!("{:02}", time.year().rem_euclid(100)),
-        'y' | 'Y' | 'u' => padded(time.year().into()),
-        'M' | 'L' if count > 2 => named(MONTHS[usize::from(time.month().unsigned_abs()) - 1]),
-        'M' | 'L' => padded(time.month().into()),
-        'd' => padded(time.day().into()),
-        'D' => padded(time.date().day_of_year().into()),
-        'E' => named(DAYS[usize::from(time.weekday().to_monday_zero_offset().unsigned_abs())]),
-        'a' => if hour < 12 { "AM" } else { "PM" }.into(),
-        'H' => padded(hour),
-        'k' => padded(if hour == 0 { 24 } else { hour }),
-        'K' => padded(hour % 12),
-        'h' => padded(if hour % 12 == 0 { 12 } else { hour % 12 }),
-        'm' => padded(time.minute().into()),
-        's' => padded(time.second().into()),
-        'S' => format!("{:09}", time.subsec_nanosecond())[..count.min(9)].to_owned(),
-        _ => offset(letter, count, moment, zone),
-    }
+    let number = match letter {
+        'u' if count < 4 => time.weekday().to_monday_one_offset().into(),
+        'y' | 'Y' if count == 2 => time.year().rem_euclid(100).into(),
+        'y' | 'Y' | 'u' => time.year().into(),
+        'M' | 'L' if count > 2 => {
+            return text.push_str(named(MONTHS[usize::from(time.month().unsigned_abs()) - 1]));
+        }
+        'M' | 'L' => time.month().into(),
+        'd' => time.day().into(),
+        'D' => time.date().day_of_year().into(),
+        'E' => return text.push_str(named(DAYS[usize::from(time.weekday().to_monday_zero_offset().unsigned_abs())])),
+        'a' => return text.push_str(if hour < 12 { "AM" } else { "PM" }),
+        'H' => hour,
+        'k' => (hour + 23) % 24 + 1,
+        'K' => hour % 12,
+        'h' => (hour + 11) % 12 + 1,
+        'm' => time.minute().into(),
+        's' => time.second().into(),
+        'S' => return text.push_str(&format!("{:09}", time.subsec_nanosecond())[..count.min(9)]),
+        _ => return text.push_str(&offset(letter, count, moment, zone)),
+    };
+    // Nothing fails that writes to a text.
+    let _ = write!(text, "{number:0count$}");
 }
 
 fn offset(letter: char, count: usize, moment: jiff::Timestamp, zone: &TimeZone) -> String {

@@ -23,6 +23,7 @@
 
 mod url;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use events::Timestamp;
@@ -170,10 +171,7 @@ impl Template {
     pub fn fill(&self, values: &Values<'_>) -> Result<String, Unfilled> {
         let mut text = String::new();
         for piece in &self.pieces {
-            match piece {
-                Piece::Text(literal) => text.push_str(literal),
-                piece => text.push_str(&piece.value(values)?),
-            }
+            text.push_str(&piece.value(values)?);
         }
         Ok(text)
     }
@@ -209,9 +207,12 @@ impl Template {
 }
 
 impl Piece {
-    fn value(&self, values: &Values<'_>) -> Result<String, Unfilled> {
-        Ok(match self {
-            Self::Text(text) => text.clone(),
+    fn value<'a>(&'a self, values: &Values<'a>) -> Result<Cow<'a, str>, Unfilled> {
+        let owned = match self {
+            Self::Text(text) => return Ok(Cow::Borrowed(text)),
+            Self::Name(name) => {
+                return values.settings.get(name).map(Cow::Borrowed).ok_or_else(|| Unfilled::Missing(name.clone()));
+            }
             Self::Date { now, format, zone } => {
                 let at = if *now { values.now } else { values.since };
                 match (format, values.format) {
@@ -226,8 +227,8 @@ impl Piece {
                 Unit::Microseconds => values.since.as_millis().saturating_mul(1000).to_string(),
                 Unit::Zero => "0".to_owned(),
             },
-            Self::Name(name) => values.settings.get(name).ok_or_else(|| Unfilled::Missing(name.clone()))?.to_owned(),
-        })
+        };
+        Ok(Cow::Owned(owned))
     }
 }
 

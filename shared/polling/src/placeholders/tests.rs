@@ -145,7 +145,13 @@ fn a_value_stays_within_its_part_of_the_path_and_of_the_host() {
     let fill = |text: &str| UrlTemplate::parse(text).unwrap().fill(&values(&settings));
     assert_eq!(fill("https://{realm}.api.example/x"), Err(Unfilled::Misplaced("realm".into())));
     assert_eq!(fill("/a/{dots}/b"), Err(Unfilled::Dotted));
-    assert_eq!(fill("/a/%2e%2E/b"), Err(Unfilled::Dotted));
+    for dotted in [".", "..", "%2e", ".%2E", "%2e.", "%2e%2E"] {
+        assert_eq!(fill(&format!("/a/{dotted}/b")), Err(Unfilled::Dotted), "{dotted}");
+        assert_eq!(fill(&format!("/a/{dotted}")), Err(Unfilled::Dotted), "{dotted}");
+    }
+    for plain in ["...", "%2e%2e%2e", ".a", "a.", "%2f", "..%2f", "", "é."] {
+        assert!(fill(&format!("/a/{plain}/b")).is_ok(), "{plain}");
+    }
     assert_eq!(fill("/a/{blank}"), Err(Unfilled::Missing("blank".into())));
     assert_eq!(fill("/a/{absent}"), Err(Unfilled::Missing("absent".into())));
 }

@@ -55,17 +55,17 @@ impl UrlTemplate {
                 }
             }
         }
-        let path = self.path.encoded(values, PATH)?;
-        if path.split('/').any(is_dotted) {
+        let begins = url.len();
+        self.path.encode(values, PATH, &mut url)?;
+        if url[begins..].split('/').any(is_dotted) {
             return Err(Unfilled::Dotted);
         }
-        url.push_str(&path);
         for (place, (name, value)) in self.query.iter().enumerate() {
             url.push(if place == 0 { '?' } else { '&' });
-            url.push_str(&name.encoded(values, QUERY)?);
+            name.encode(values, QUERY, &mut url)?;
             if let Some(value) = value {
                 url.push('=');
-                url.push_str(&value.encoded(values, QUERY)?);
+                value.encode(values, QUERY, &mut url)?;
             }
         }
         Ok(url)
@@ -107,23 +107,31 @@ impl UrlTemplate {
 const PATH: &[u8] = b"/:@!$&'()*+,;=";
 const QUERY: &[u8] = b"/:@!$()*+,;?";
 
+/// Whether a part of a path is `.` or `..`, escaped or not.
 fn is_dotted(segment: &str) -> bool {
-    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-    plain == "." || plain == ".."
+    let is_dot = |dot: &str| dot == "." || dot.eq_ignore_ascii_case("%2e");
+    let two = |at: usize| segment.split_at_checked(at).is_some_and(|(one, other)| is_dot(one) && is_dot(other));
+    is_dot(segment) || two(1) || two(3)
 }
 
 fn encode(text: &str, also: &[u8], keep_escapes: bool, into: &mut String) {
     let bytes = text.as_bytes();
     let escape = |at: usize| bytes.get(at + 1..at + 3).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    // Where what is written as it is begins: a character of several bytes is escaped whole, so that is where one begins.
+    let mut begins = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') || also.contains(&byte);
         if plain || keep_escapes && byte == b'%' && escape(at) {
-            into.push(byte.into());
-        } else {
-            into.push_str(&format!("%{byte:02X}"));
+            continue;
         }
+        into.push_str(text.get(begins..at).unwrap_or_default());
+        into.extend(['%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        begins = at + 1;
     }
+    into.push_str(text.get(begins..).unwrap_or_default());
 }
+
+const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
 
 /// A text that stands for itself wherever it is in a URL.
 pub(crate) fn encoded(text: &str) -> String {
@@ -139,15 +147,14 @@ impl<'de> serde::Deserialize<'de> for UrlTemplate {
 }
 
 impl Template {
-    fn encoded(&self, values: &Values<'_>, also: &[u8]) -> Result<String, Unfilled> {
-        let mut text = String::new();
+    fn encode(&self, values: &Values<'_>, also: &[u8], into: &mut String) -> Result<(), Unfilled> {
         for piece in &self.pieces {
             match piece {
-                Piece::Text(literal) => encode(literal, also, true, &mut text),
-                piece => encode(&piece.value(values)?, b"", false, &mut text),
+                Piece::Text(literal) => encode(literal, also, true, into),
+                piece => encode(&piece.value(values)?, b"", false, into),
             }
         }
-        Ok(text)
+        Ok(())
     }
 
     fn is(&self, text: &str) -> bool {

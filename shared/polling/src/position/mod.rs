@@ -25,6 +25,7 @@ mod marks;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use events::{EventType, Timestamp};
@@ -54,7 +55,8 @@ pub struct Position {
     floor: Timestamp,
     /// How many readings in a row were counted and told something new.
     unsure: u32,
-    told: Marks,
+    /// Of a busy resource there are many, and a poll has the position several times.
+    told: Arc<Marks>,
 }
 
 /// What a poll saw.
@@ -138,7 +140,7 @@ impl Position {
     /// The position before the first poll: nothing that is older than `at` is told.
     #[must_use]
     pub fn starting(at: Timestamp) -> Self {
-        Self { at, id: String::new(), floor: at, unsure: 0, told: Marks::default() }
+        Self { at, id: String::new(), floor: at, unsure: 0, told: Arc::default() }
     }
 
     /// The position of a resource that begins to be polled `now`: a second before, since dates may be as coarse as that, and
@@ -218,7 +220,8 @@ impl Position {
             _ => String::new(),
         };
         let floor = at.minus(overlap).max(self.floor);
-        let mut told = self.told.clone();
+        let mut kept = Arc::clone(&self.told);
+        let told = Arc::make_mut(&mut kept);
         // The position begins by our clock: where the provider's is behind it, a mark as old as the poll would be dropped at once.
         let renewed = start.max(at);
         for (mark, date) in &seen.marks {
@@ -233,7 +236,7 @@ impl Position {
             Through::All | Through::Counted { .. } | Through::UpTo(_) => told.drop_before(floor),
         }
         let forgotten = told.forget_beyond(MAX_MARKS);
-        Advance { position: Self { at, id, floor, unsure, told }, forgotten }
+        Advance { position: Self { at, id, floor, unsure, told: kept }, forgotten }
     }
 
     /// Whether storing `next` in this one's place is worth a write: it tells of something new, or an hour has passed.

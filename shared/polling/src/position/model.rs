@@ -228,7 +228,7 @@ impl World {
                 _ => Through::Part,
             };
             let from = match mutation {
-                Mutation::ForgetsOlder => Position { told: Marks::default(), ..position.clone() },
+                Mutation::ForgetsOlder => Position { told: Arc::default(), ..position.clone() },
                 _ => position.clone(),
             };
             let end = if mutation == Mutation::NoClamp { tick(now + 1000) } else { tick(start) };

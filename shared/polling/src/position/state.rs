@@ -8,6 +8,7 @@
 //! [`Decoded::missing`] says how many lack: what they remembered may be told again, and nothing is lost.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use events::Timestamp;
 use serde::de::DeserializeOwned;
@@ -191,7 +192,7 @@ impl State {
                 StoredPlace::Position { at, id, floor, unsure, told } => {
                     let mut marks = Marks::default();
                     marks.decode(&told).ok_or_else(unreadable)?;
-                    Place::Position(Position { at, id, floor, unsure, told: marks })
+                    Place::Position(Position { at, id, floor, unsure, told: Arc::new(marks) })
                 }
                 StoredPlace::Cursor(cursor) => Place::Cursor(cursor),
                 StoredPlace::Tree(walk) => Place::Tree(walk),
@@ -206,7 +207,7 @@ impl State {
             }
             for (name, told) in &bucket.told {
                 if let Some(Place::Position(position)) = places.get_mut(name) {
-                    position.told.decode(told).ok_or_else(unreadable)?;
+                    Arc::make_mut(&mut position.told).decode(told).ok_or_else(unreadable)?;
                 }
             }
         }

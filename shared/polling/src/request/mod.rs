@@ -164,7 +164,7 @@ impl Query {
         let base = polling.base_url.value.fill(&values)?;
         let mut request = match &way.ask {
             Ask::Known { method, path, query, headers, body } => {
-                let mut url = format!("{base}{}", path.fill(&values)?);
+                let mut url = [base.as_str(), &path.fill(&values)?].concat();
                 for (name, template) in query {
                     url = set_parameter(&url, name, &template.fill(&values)?);
                 }
@@ -366,7 +366,8 @@ impl Request {
 }
 
 fn joined(base: &str, path: &str) -> String {
-    if path.starts_with('/') { format!("{base}{path}") } else { format!("{base}/{path}") }
+    let between = if path.starts_with('/') { "" } else { "/" };
+    [base, between, path].concat()
 }
 
 /// An absolute URL, if it is where the base URL is.

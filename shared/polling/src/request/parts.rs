@@ -1,6 +1,7 @@
 //! The parts of a request that a definition writes: where it goes, what its body is, where the records of its answer are.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Number, Value};
@@ -72,16 +73,39 @@ impl BaseUrl {
             None => rest,
             Some(whole) => format!("{}{rest}", whole.fill(values)?.trim_end_matches('/')),
         };
-        let plain = Url::parse(&url).is_ok_and(|url| {
-            let user = !url.username().is_empty() || url.password().is_some();
-            matches!(url.scheme(), "https" | "http")
-                && url.has_host()
-                && !user
-                && url.query().is_none()
-                && url.fragment().is_none()
-        });
-        if plain { Ok(url.trim_end_matches('/').to_owned()) } else { Err(PlanError::NoBase) }
+        if is_plain(&url) || is_base(&url) { Ok(url.trim_end_matches('/').to_owned()) } else { Err(PlanError::NoBase) }
     }
+}
+
+/// Whether a URL can be a base.
+fn is_base(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| {
+        let user = !url.username().is_empty() || url.password().is_some();
+        matches!(url.scheme(), "https" | "http")
+            && url.has_host()
+            && !user
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
+}
+
+/// Whether it certainly can, since it is written as nearly all are: each request asks, and to take a URL apart is dear.
+fn is_plain(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else { return false };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+    let label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(plain) && !label.starts_with("xn--")
+    };
+    // A host whose last part begins with a digit is an address, or none.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let named = last.starts_with(|first: char| first.is_ascii_lowercase()) && host.split('.').all(label);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
+    (named || host.parse::<Ipv4Addr>().is_ok())
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && port.parse::<u16>().is_ok()
+        && path.bytes().all(plain)
 }
 
 impl<'de> Deserialize<'de> for BaseUrl {
@@ -218,4 +242,40 @@ pub(super) fn set_parameter(url: &str, name: &str, value: &str) -> String {
     let pair = format!("{name}={}", crate::placeholders::encoded(value));
     let pairs: Vec<&str> = others.chain([pair.as_str()]).collect();
     format!("{place}?{}", pairs.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_plain_needs_no_closer_look() {
+        for plain in
+            ["https://api.example", "http://127.0.0.1:9001", "https://eu-1.api.example:8443/v3/x_y", "http://a"]
+        {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for other in [
+            "https://",
+            "https://a..b",
+            "https://1.2.3",
+            "https://A.b",
+            "https://a:",
+            "https://a:99999",
+            "https://xn--a.b",
+        ] {
+            assert!(!is_plain(other), "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_can_be_a_base(
+            url in "https?://[a-z0-9x.-]{0,9}(\\.(a|0x1|1|127\\.0\\.0\\.1))?(:[0-9]{0,6})?(/[A-Za-z0-9._~/-]{0,9})?|(https?://)?[ -~é]{0,12}"
+        ) {
+            prop_assert!(!is_plain(&url) || is_base(&url), "{}", url);
+        }
+    }
 }
