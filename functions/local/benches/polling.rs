@@ -7,7 +7,7 @@
 //!
 //! 1. *Each in its minute:* instances of a loopback provider that has nothing new, polled every minute. When each is asked for is
 //!    compared with its own second of the minute: how many were polled in every full minute, and how late.
-//! 2. *As fast as can be:* the same instances in jobs as the wheel makes them, by as many workers as the server has, against a loop
+//! 2. *As fast as can be:* the same instances in jobs as the wheel makes them, by as many workers as a server has for them, against a loop
 //!    that asks the same provider with the same client library, by as many tasks and at the same concurrency, and reads each
 //!    answer as JSON; in turns.
 //! 3. *What a tick costs:* finding who is due and packing them into jobs, with those who are due alone in the table, and beside
@@ -41,8 +41,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Requests to the API at the same time.
 const PROVISIONING: usize = 32;
-/// Poll jobs at work at the same time: so many as the server has workers for.
-const JOBS: usize = embedded::POLL_WORKERS as usize;
+/// Poll jobs at work at the same time: so many of the wheel's as a server does.
+const JOBS: usize = embedded::POLL_WORKERS as usize / 2;
 /// Turns of the two that are compared.
 const TURNS: usize = 15;
 /// A wheel in which a thousandth of the instances are due each minute.

@@ -12,9 +12,10 @@ const BATCHES: &str = "batches";
 /// The name of the queue from receiver to poller.
 const POLLS: &str = "polls";
 
-/// Poll jobs at work at the same time, in all. A group's share of so few is one or two, so an instance that changes all
-/// the time takes turns with the others.
-pub const POLL_WORKERS: u32 = 16;
+/// Poll jobs at work at the same time, in all. A group's share of so few is three, so an instance that changes all the time
+/// takes turns with the others. The eight groups of what the timing wheel makes have two each, so that half of the workers are
+/// left for whoever asks to be polled.
+pub const POLL_WORKERS: u32 = 32;
 
 /// The platform on one data directory.
 #[derive(Clone)]
