@@ -6,6 +6,7 @@ use events::configuration::metadata::{self, MetadataError};
 use events::{SignatureKey, Timestamp, configuration};
 use platform::{Key, limits};
 use records::instances::MAPPING_PREFIX;
+use records::wheel::Minutes;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::IgnoredAny;
 
@@ -114,7 +115,12 @@ impl Rules<'_> {
                 }
                 let digits = text.bytes().all(|byte| byte.is_ascii_digit());
                 if !digits || !text.parse().is_ok_and(|minutes| MINUTES.contains(&minutes)) {
-                    let accepted = format!("a whole number of minutes, {} to {}", MINUTES.start(), MINUTES.end());
+                    let accepted = format!(
+                        "a whole number of minutes, {} to {} (more than {} is never)",
+                        MINUTES.start(),
+                        MINUTES.end(),
+                        Minutes::LONGEST.number()
+                    );
                     return refused(text::quoted(text), accepted);
                 }
             }

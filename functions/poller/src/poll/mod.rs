@@ -139,7 +139,9 @@ async fn begin<'w, 'a, P: Platform, F: Fetch>(
     gate.open(worker.platform).await?;
     let keeper = Keeper::begin(&worker.asking(), polling, &mut plan, grant).await?;
     let stored = reconcile::noted(&plan, &standing.state);
-    let settled = settle(&stored, &asked, reconcile::beginning(&plan), since(&plan.settings));
+    // A date to come would have nothing told until then.
+    let since = since(&plan.settings).map(|since| since.min(worker.platform.now()));
+    let settled = settle(&stored, &asked, reconcile::beginning(&plan), since);
     let step = Step::begin(settled, &standing.state);
     Ok(InstancePoll {
         worker,

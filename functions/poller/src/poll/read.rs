@@ -10,7 +10,7 @@ use http::HeaderMap;
 use platform::Platform;
 use polling::definition::Polling;
 use polling::pagination::Progress;
-use polling::poll::{Change, Finished, Poll, Step};
+use polling::poll::{Change, Finished, Poll, Step, Summary};
 use polling::position::Place;
 use polling::request::{self, Query, Request};
 use polling::tree::Tried;
@@ -94,6 +94,17 @@ pub(super) enum Page {
     Not(Stop),
 }
 
+/// Why not one record of an answer is understood.
+fn not_understood(query: &Query, summary: &Summary) -> String {
+    let Summary { without_id, without_date, .. } = *summary;
+    if without_id > 0 {
+        return format!("of the {without_id} records of its answer none has an id at {}", query.rules.id);
+    }
+    let fields = query.rules.updated.iter().chain(&query.rules.created);
+    let fields: Vec<String> = fields.map(|field| field.path.to_string()).collect();
+    format!("of the {without_date} records of its answer none has a date at {}", fields.join(" or "))
+}
+
 impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
     /// Reads a resource from its place on, until some `room` changes are found.
     pub(super) async fn read(&mut self, query: &Query, place: Option<&Place>, room: usize) -> Reading {
@@ -136,6 +147,12 @@ impl<P: Platform, F: Fetch> Asker<'_, '_, P, F> {
         // What was found is remembered, or a cursor led on from it: another reading comes to something else.
         let more = !complete && !changes.is_empty();
         let stop = stop.or_else(|| stopped.map(|error| Trouble::Theirs(error.to_string()).into()));
+        if summary.understood_none(changes.len()) {
+            // The place stays: what is mended there, the next poll tells.
+            let trouble = Trouble::Theirs(not_understood(query, &summary));
+            let found = Found { changes, place: None, worth_storing: false, start, edits: None };
+            return Reading { found, stop: stop.or(Some(trouble.into())), more: false, left_out: 0 };
+        }
         let left_out = summary.without_id + summary.without_date;
         let found = Found { changes, place: Some(place), worth_storing, start, edits: None };
         Reading { found, stop, more, left_out }

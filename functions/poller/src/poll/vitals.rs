@@ -142,7 +142,10 @@ impl Vitals {
             if !changed && earlier.is_some_and(noted) {
                 continue;
             }
-            let failing = failing(earlier, error, slowed, self.interval, now);
+            let mut failing = failing(earlier, error, slowed, self.interval, now);
+            if let (ALL, End::PutOff { until }) = (name, &outcome.end) {
+                failing.next = *until;
+            }
             if failing.told && !earlier.is_some_and(|earlier| earlier.told) {
                 tidings.push(Tidings::Fails(name.to_owned(), failing.clone()));
             }

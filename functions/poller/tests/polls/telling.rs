@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events::{EventType, Source};
 use platform::{Platform as _, Table as _};
-use pollhook_poller::poll::{End, Unpolled};
+use pollhook_poller::poll::{End, Trouble, Unpolled};
 use serde_json::json;
 
 use crate::world::{MINUTE, SECTION, START, World};
@@ -183,6 +183,42 @@ async fn records_that_tell_nothing_are_counted() {
     world.advance(2_000);
     let outcome = world.poll().await;
     assert_eq!((outcome.told, outcome.left_out), (1, 1));
+}
+
+#[tokio::test]
+async fn where_not_one_record_is_understood_it_is_trouble_and_the_place_stays_until_they_are() {
+    let mut world = World::of(12, "things").await;
+    world.advance(60_000);
+    assert_eq!(world.poll().await.told, 0);
+    let place = async |world: &World| records::polls::read(&world.platform, world.instance).await.unwrap().state;
+    let before = place(&world).await;
+    world.change("things", 1, true);
+    world.advance(2 * 3_600_000);
+    let updated = world.now().iso_millis();
+    let body = json!({"data": [{"uid": 1, "updatedAt": updated}, {"uid": 2, "updatedAt": updated}], "next": null});
+    world.provider.instead("things", 0, (200, vec![], Some(body)));
+    let outcome = world.poll().await;
+    let trouble = Trouble::Theirs("of the 2 records of its answer none has an id at id".into());
+    assert_eq!((outcome.troubles["things"].clone(), outcome.told), (trouble, 0));
+    assert_eq!(place(&world).await, before, "an hour and more has passed, and would have moved it");
+    world.provider.heal();
+    world.advance(120_000);
+    assert_eq!(world.poll().await.told, 1);
+}
+
+#[tokio::test]
+async fn a_date_to_come_is_no_reason_to_tell_nothing_until_then() {
+    let mut world = World::of(13, "things").await;
+    world
+        .configure(|instance, _| {
+            instance.configuration.insert("event.poller.since".into(), "2099-01-01T00:00:00Z".into());
+        })
+        .await;
+    assert_eq!(world.poll().await.told, 0);
+    world.advance(2_000);
+    world.change("things", 1, true);
+    world.advance(2_000);
+    assert_eq!(world.poll().await.told, 1);
 }
 
 #[tokio::test]

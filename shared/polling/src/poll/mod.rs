@@ -79,6 +79,16 @@ pub struct Summary {
     pub beyond: bool,
 }
 
+impl Summary {
+    /// Whether records came of which not one was understood, though `found` were new: then it is no record that is odd, but
+    /// where ids or dates are looked for.
+    #[must_use]
+    pub fn understood_none(&self, found: usize) -> bool {
+        let understood = found + self.repeated + self.older + self.put_off;
+        understood == 0 && self.without_id + self.without_date > 0
+    }
+}
+
 /// Whether there is another page to ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {

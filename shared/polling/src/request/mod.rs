@@ -340,8 +340,10 @@ impl Way {
         };
         match found {
             Some(Value::Array(records)) => Ok(records.iter().collect()),
-            // One record stands for a list of it.
-            Some(record @ Value::Object(_)) if self.records.is_some() => Ok(vec![record]),
+            // One record stands for a list of it, and an object without anything for an empty one.
+            Some(record @ Value::Object(fields)) if self.records.is_some() => {
+                Ok(if fields.is_empty() { Vec::new() } else { vec![record] })
+            }
             None | Some(Value::Null) if self.may_lack => Ok(Vec::new()),
             _ => Err(NoRecords(self.records.as_ref().map_or_else(|| "the body".into(), Path::to_string))),
         }

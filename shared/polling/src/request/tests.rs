@@ -252,6 +252,7 @@ fn an_own_url_s_records_are_found_where_they_can_be() {
     }
     let (_, placed) = one(HTTP, &json!({"x": {"url": "/x", "recordsField": "data.list"}}));
     assert_eq!(placed.way.records(&json!({"data": {"list": {"id": 1}}})).unwrap().len(), 1);
+    assert_eq!(placed.way.records(&json!({"data": {"list": {}}})).unwrap().len(), 0, "as some APIs write nothing");
     assert_eq!(placed.way.records(&json!({"data": []})), Err(NoRecords("data.list".into())));
     let mut headers = HeaderMap::new();
     headers.insert(http::header::LINK, "</api/x?page=2>; rel=next".parse().unwrap());
