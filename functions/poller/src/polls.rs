@@ -127,11 +127,7 @@ pub async fn poll_all<P: Platform>(
     let given_up = || Polled::Failed("it did not end in time".into());
     let outcomes = outcomes.into_iter().map(|polled| polled.unwrap_or_else(given_up));
     let rest = rest(job, job.instances.iter().copied().zip(outcomes), platform.now());
-    let message = |(delay, job): (Duration, PollsJob)| {
-        let lane = send::lane(&job);
-        send::after(delay, &Message::Polls(job), &lane)
-    };
-    send::all(platform, rest.map(message)).await
+    send::all(platform, rest.map(|(delay, job)| send::polls(delay, job))).await
 }
 
 /// Polls the instance of a job.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use events::message::PollsJob;
+use events::message::{PollsJob, ShardJob};
 use events::{Message, Timestamp};
 use futures_util::stream::{self, StreamExt as _};
 use platform::{Outgoing, Platform, Queue as _, limits};
@@ -15,13 +15,25 @@ const LANES: u32 = 8;
 /// queue keeps workers free for whoever has nothing in flight, so in one lane jobs would come one after the other, and a slow
 /// provider's would hold up all; and an instance whose provider says that something changed, which has a group of its own, is
 /// polled before a crowd that is due.
-pub(crate) fn wheel(number: u32) -> String {
+fn wheel(number: u32) -> String {
     format!("wheel-{}", number % LANES)
 }
 
 /// The fairness group of a job of the wheel's.
-pub(crate) fn lane(job: &PollsJob) -> String {
+fn lane(job: &PollsJob) -> String {
     wheel(job.instances.first().copied().map_or(0, u32::from))
+}
+
+/// A job of the wheel's, to be handed over after a delay.
+pub(crate) fn polls(delay: Duration, job: PollsJob) -> Outgoing {
+    let lane = lane(&job);
+    after(delay, &Message::Polls(job), &lane)
+}
+
+/// A part of the wheel, to be handed over at once.
+pub(crate) fn shard(job: ShardJob) -> Outgoing {
+    let lane = wheel(job.shard);
+    after(Duration::ZERO, &Message::Shard(job), &lane)
 }
 
 /// Sends at the same time: with some 10 ms each, thousands of messages a second.
@@ -44,11 +56,6 @@ pub(crate) async fn all<P: Platform>(
         outcome = outcome.and(sent.map_err(RecordError::from));
     }
     outcome
-}
-
-/// A message to be handed over at once.
-pub(crate) fn at_once(message: &Message, group: &str) -> Outgoing {
-    after(Duration::ZERO, message, group)
 }
 
 /// A message to be handed over after a delay.

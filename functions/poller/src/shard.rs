@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use events::message::{Onward, POLLS, PollsJob, ShardJob};
-use events::{InstanceId, Message, Timestamp};
+use events::{InstanceId, Timestamp};
 use metrics::counter;
 use platform::{Outgoing, Platform};
 use records::wheel::{self, Interval, Minutes, Place};
@@ -59,9 +59,7 @@ pub(crate) async fn shard<P: Platform>(platform: &P, job: ShardJob, until: Times
             }
         }
         Err(onward) => {
-            let lane = send::wheel(job.shard);
-            let rest = Message::Shard(ShardJob { from: Some(onward), ..job });
-            send::all(platform, [send::at_once(&rest, &lane)]).await?;
+            send::all(platform, [send::shard(ShardJob { from: Some(onward), ..job })]).await?;
         }
     }
     Ok(())
@@ -81,8 +79,7 @@ async fn send<P: Platform>(platform: &P, jobs: Vec<PollsJob>) -> Result<(), Faul
     let now = platform.now();
     let message = |job: PollsJob| -> Outgoing {
         let delay = send::delay(job.at, now);
-        let lane = send::lane(&job);
-        send::after(delay, &Message::Polls(job), &lane)
+        send::polls(delay, job)
     };
     Ok(send::all(platform, jobs.into_iter().map(message)).await?)
 }

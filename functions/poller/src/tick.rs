@@ -12,10 +12,10 @@
 //! cannot be read is told each minute, and the others turn on: what it has due meanwhile is not polled, because to wait for it
 //! would poll all others again each minute.
 
+use events::Timestamp;
 use events::message::ShardJob;
-use events::{Message, Timestamp};
 use metrics::counter;
-use platform::{Outgoing, Platform};
+use platform::Platform;
 use records::RecordError;
 use records::wheel::{self, Interval, Minutes};
 
@@ -47,7 +47,7 @@ pub async fn tick<P: Platform>(platform: &P, until: Timestamp) -> Result<usize, 
             continue;
         }
         let count = jobs.len();
-        outcome = send::all(platform, jobs.drain(..).map(message)).await;
+        outcome = send::all(platform, jobs.drain(..).map(send::shard)).await;
         if outcome.is_err() {
             break;
         }
@@ -95,11 +95,6 @@ fn due(Interval { minutes, shards }: Interval, minute: i64, now: i64) -> impl It
     minutes.due(minute - 1, minute, now).flat_map(move |(slot, minute)| {
         (0..shards).map(move |shard| ShardJob { minutes: minutes.into(), slot, shard, shards, minute, from: None })
     })
-}
-
-fn message(job: ShardJob) -> Outgoing {
-    let lane = send::wheel(job.shard);
-    send::at_once(&Message::Shard(job), &lane)
 }
 
 #[cfg(test)]

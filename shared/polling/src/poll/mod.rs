@@ -80,8 +80,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether records came of which not one was understood, though `found` were new: then it is no record that is odd, but
-    /// where ids or dates are looked for.
+    /// Whether records came of which not one was understood, where `found` is how many changes they were: then it is no record
+    /// that is odd, but where ids or dates are looked for.
     #[must_use]
     pub fn understood_none(&self, found: usize) -> bool {
         let understood = found + self.repeated + self.older + self.put_off;
